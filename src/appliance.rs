@@ -1,0 +1,1 @@
+//! The only wiring: start and shutdown.

@@ -1,0 +1,1 @@
+//! station.toml: composed of the stages' own sections.

@@ -1,0 +1,1 @@
+//! Encoder stage: PCM to AAC-LC access units, one set per rendition.

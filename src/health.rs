@@ -1,0 +1,1 @@
+//! What each stage says of itself, for owners and machines.

@@ -1,0 +1,1 @@
+//! HLS stage: access units to CMAF segments and playlists.

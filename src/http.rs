@@ -1,0 +1,1 @@
+//! HTTP stage: the page, HLS, gateway, health and metrics.

@@ -1,0 +1,1 @@
+//! The embedded IPFS node, and the only place that knows rust-ipfs.

@@ -1,0 +1,3 @@
+//! Library stage: finds the tracks in the music folders.
+
+pub mod scanner;

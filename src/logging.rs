@@ -1,0 +1,1 @@
+//! journald where there is a journal, else stderr.

@@ -1,0 +1,1 @@
+//! Counters and gauges in the Prometheus text format.

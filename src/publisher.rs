@@ -1,0 +1,1 @@
+//! Publisher stage: segments to blocks, the stream tree and the IPNS record.

@@ -1,0 +1,1 @@
+//! Retention stage: removes what has left the window.

@@ -1,0 +1,1 @@
+//! Small facts that outlive a restart, written atomically.

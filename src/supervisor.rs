@@ -1,0 +1,1 @@
+//! Judges every task exit and restarts what failed.
