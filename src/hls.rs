@@ -1,1 +1,194 @@
-//! HLS stage: access units to CMAF segments and playlists.
+//! HLS stage: access units to CMAF segments, numbered by the clock and made ahead of air.
+//!
+//! Takes [`EncodedBlock`]s from the encoder, gives [`Segment`]s to the publisher. A crash loses the segment in
+//! work, less than 3.84 s of audio; numbering goes on behind it.
+
+pub mod cmaf;
+pub mod id3;
+pub mod media_playlist;
+pub mod multivariant_playlist;
+pub mod segmenter;
+pub mod timeline;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::encoder::EncodedBlock;
+use crate::health::StageHealth;
+use crate::metrics::Metrics;
+use crate::supervisor::waiting;
+pub use segmenter::Segment;
+use segmenter::{Grid, Segmenter};
+use timeline::{Last, Reading, Timeline};
+
+/// Segments that are due at once when the station starts, so that a player has three to begin with.
+pub const HEAD_START: u64 = 3;
+
+/// `[hls]`: the grid of the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HlsConfig {
+    /// Length of a segment: 3.84 s (180 AAC frames) or 1.92 s (90 frames).
+    #[serde(with = "humantime_serde")]
+    pub segment: Duration,
+    /// How far ahead of air library audio is encoded and published, 0 s to 30 min.
+    #[serde(with = "humantime_serde")]
+    pub lead: Duration,
+    /// How much a media playlist lists, 12 s to 30 min.
+    #[serde(with = "humantime_serde")]
+    pub playlist: Duration,
+}
+
+impl Default for HlsConfig {
+    fn default() -> Self {
+        Self {
+            segment: Duration::from_millis(3_840),
+            lead: Duration::from_secs(60),
+            playlist: Duration::from_secs(60),
+        }
+    }
+}
+
+impl HlsConfig {
+    /// Checks what a type cannot say. The error is the key's name and what is wrong with it.
+    pub fn validate(&self) -> Result<(), (&'static str, String)> {
+        if Grid::new(self.segment).is_none() {
+            return Err(("hls.segment", "must be 3s 840ms or 1s 920ms".into()));
+        }
+        if self.lead > Duration::from_secs(30 * 60) {
+            return Err(("hls.lead", "must be 30m at most".into()));
+        }
+        if !(Duration::from_secs(12)..=Duration::from_secs(30 * 60)).contains(&self.playlist) {
+            return Err(("hls.playlist", "must be within 12s and 30m".into()));
+        }
+        Ok(())
+    }
+
+    /// The grid of the configured segment length.
+    ///
+    /// # Panics
+    /// When the configuration was not validated.
+    pub fn grid(&self) -> Grid {
+        Grid::new(self.segment).expect("validated segment length")
+    }
+
+    /// Segments that a media playlist lists, three at least.
+    pub fn playlist_segments(&self) -> usize {
+        (self.playlist.as_millis() / self.segment.as_millis()).max(3) as usize
+    }
+}
+
+/// Why the HLS stage stopped.
+#[derive(Debug, Error)]
+pub enum HlsError {
+    /// The encoder delivered another number of renditions than the stage was made for.
+    #[error("{found} renditions from the encoder, {expected} configured")]
+    Renditions {
+        /// Renditions in the block.
+        found: usize,
+        /// Renditions configured.
+        expected: usize,
+    },
+}
+
+/// The stage's ends; survives a restart of the stage.
+pub struct Hls {
+    /// Grid and lead.
+    pub config: HlsConfig,
+    /// Delay of the encoders in samples.
+    pub encoder_delay: u32,
+    /// How many renditions every block holds.
+    pub renditions: usize,
+    /// Unix time.
+    pub clock: SharedClock,
+    /// Origin of the monotonic milliseconds.
+    pub origin: Instant,
+    /// What was on air before; moves on with each segment.
+    pub last: Arc<Mutex<Option<Last>>>,
+    /// Access units from the encoder.
+    pub input: Arc<Mutex<mpsc::Receiver<EncodedBlock>>>,
+    /// Segments to the publisher.
+    pub output: mpsc::Sender<Segment>,
+    /// Where the stage reports.
+    pub health: StageHealth,
+    /// Where it counts.
+    pub metrics: Metrics,
+}
+
+impl Hls {
+    /// Both clocks, now.
+    pub fn reading(clock: &SharedClock, origin: Instant) -> Reading {
+        Reading { monotonic_ms: elapsed_ms(origin), unix_ms: clock.unix_millis() }
+    }
+
+    /// Makes segments until the encoder ends or `cancel` fires.
+    ///
+    /// # Errors
+    /// [`HlsError::Renditions`] on blocks of another shape.
+    pub async fn run(&self, cancel: CancellationToken) -> Result<(), HlsError> {
+        let mut input = self.input.lock().await;
+        let mut last = self.last.lock().await;
+        let start = Self::reading(&self.clock, self.origin);
+        let mut timeline = Timeline::start(self.config.segment, start, HEAD_START, *last);
+        let mut segmenter = Segmenter::new(self.config.grid(), self.encoder_delay);
+        loop {
+            let begin = timeline.peek().airtime_ms - elapsed_lead(self.config.lead);
+            let segment = tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                segment = waiting(
+                    &self.health,
+                    self.next_segment(&mut input, &mut segmenter, &mut timeline, begin),
+                ) => segment?,
+            };
+            let Some(segment) = segment else { return Ok(()) };
+            *last = Some(Last { n: segment.slot.n, unix_ms: Some(segment.slot.unix_ms) });
+            if segment.slot.discontinuity {
+                self.metrics.discontinuities.inc();
+            }
+            let sent = tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                sent = waiting(&self.health, self.output.send(segment)) => sent,
+            };
+            if sent.is_err() {
+                return Ok(());
+            }
+            self.health.progress();
+        }
+    }
+
+    /// Waits until `begin` (the lead before airtime), then fills one segment. `None` when the encoder ended.
+    async fn next_segment(
+        &self,
+        input: &mut mpsc::Receiver<EncodedBlock>,
+        segmenter: &mut Segmenter,
+        timeline: &mut Timeline,
+        begin: i64,
+    ) -> Result<Option<Segment>, HlsError> {
+        let wait = u64::try_from(begin).unwrap_or(0);
+        tokio::time::sleep_until(self.origin + Duration::from_millis(wait)).await;
+        while !segmenter.is_full() {
+            let Some(block) = input.recv().await else { return Ok(None) };
+            if block.units.len() != self.renditions {
+                return Err(HlsError::Renditions { found: block.units.len(), expected: self.renditions });
+            }
+            segmenter.push(block);
+        }
+        let slot = timeline.take(Self::reading(&self.clock, self.origin));
+        Ok(Some(segmenter.close(slot)))
+    }
+}
+
+fn elapsed_ms(origin: Instant) -> i64 {
+    i64::try_from(origin.elapsed().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn elapsed_lead(lead: Duration) -> i64 {
+    i64::try_from(lead.as_millis()).unwrap_or(i64::MAX)
+}

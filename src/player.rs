@@ -23,7 +23,7 @@ pub struct PcmBlock {
 }
 
 /// What the listener hears.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NowPlaying {
     /// Title tag, or the file name without its extension.
     pub title: String,
@@ -39,7 +39,7 @@ pub struct NowPlaying {
 }
 
 /// The rungs of the fallback chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A track of the library.

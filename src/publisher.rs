@@ -1,1 +1,360 @@
 //! Publisher stage: segments to blocks, the stream tree and the IPNS record.
+//!
+//! Takes [`Segment`]s from hls and stores each at once, ahead of its airtime; at airtime a *tick* lists it in the
+//! playlists, rebuilds the directories from links and signs one record. Gives [`OnAir`] to http and [`Tick`]s to
+//! retention. A crash loses nothing that was stored: the catalogue beside the repo is written before the air.
+
+pub mod catalogue;
+pub mod live_window;
+pub mod numbers;
+pub mod station;
+pub mod stream_tree;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cid::Cid;
+use futures::future::try_join_all;
+use thiserror::Error;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::health::{Health, StageHealth};
+use crate::hls::multivariant_playlist::{MultivariantPlaylist, Variant, codecs};
+use crate::hls::{HEAD_START, Segment};
+use crate::ipfs::ipns::{self, SignedRecord};
+use crate::ipfs::{Block, Blocks, Identity, IpfsError};
+use crate::metrics::{Metrics, RenditionLabel};
+use crate::state::{StateError, StateFile};
+use catalogue::Catalogue;
+use live_window::StoredSegment;
+use numbers::Numbers;
+use station::Station;
+use stream_tree::{Entry, StreamTree};
+
+/// Why the publisher stage stopped.
+#[derive(Debug, Error)]
+pub enum PublisherError {
+    /// A block could not be stored.
+    #[error("cannot store segment {n}")]
+    Store {
+        /// Media sequence number.
+        n: u64,
+        /// The cause.
+        #[source]
+        source: IpfsError,
+    },
+    /// A file of the stream tree could not be stored.
+    #[error("cannot store the stream tree")]
+    Tree(#[source] IpfsError),
+    /// The numbers could not be reserved.
+    #[error("cannot write the station's state")]
+    State(#[from] StateError),
+}
+
+/// What is on air, for http and everyone downstream.
+#[derive(Debug, Clone)]
+pub struct OnAir {
+    /// The stream tree.
+    pub tree: Arc<StreamTree>,
+    /// The IPNS record that names it.
+    pub record: Option<SignedRecord>,
+}
+
+/// What one tick changed, for retention.
+#[derive(Debug, Clone, Default)]
+pub struct Tick {
+    /// Segments that came on air: number and bytes of all renditions.
+    pub aired: Vec<(u64, u64)>,
+    /// Blocks that the tree does not need any more.
+    pub unlinked: Vec<Cid>,
+}
+
+/// What a restart of the stage keeps.
+pub struct Published {
+    /// The catalogue; written at every change.
+    pub catalogue: Catalogue,
+    /// The counters; written in steps.
+    pub numbers: Numbers,
+    /// A segment that was taken and is not stored yet.
+    pending: Option<Segment>,
+    /// Blocks of the tree on air that are not media: directories, playlists, station.json.
+    tree_blocks: HashSet<Cid>,
+    /// What retention has not been told yet.
+    backlog: Tick,
+}
+
+impl Published {
+    /// Goes on with what a run before left.
+    pub fn new(catalogue: Catalogue, numbers: Numbers) -> Self {
+        Self { catalogue, numbers, pending: None, tree_blocks: HashSet::new(), backlog: Tick::default() }
+    }
+}
+
+/// How the stage works.
+#[derive(Debug, Clone)]
+pub struct PublisherSettings {
+    /// Length of a segment.
+    pub segment: Duration,
+    /// `EXT-X-TARGETDURATION` in seconds.
+    pub target_duration: u64,
+    /// Segments that a media playlist lists.
+    pub playlist_segments: usize,
+    /// Validity of a record.
+    pub record_validity: Duration,
+    /// TTL of a record.
+    pub record_ttl: Duration,
+}
+
+/// The stage's ends; survives a restart of the stage.
+pub struct Publisher {
+    /// How it works.
+    pub settings: PublisherSettings,
+    /// The block store.
+    pub blocks: Blocks,
+    /// Signs the records.
+    pub identity: Identity,
+    /// Unix time.
+    pub clock: SharedClock,
+    /// What a restart keeps.
+    pub published: Arc<Mutex<Published>>,
+    /// Where the catalogue lies.
+    pub catalogue_file: StateFile,
+    /// Segments from hls.
+    pub input: Arc<Mutex<mpsc::Receiver<Segment>>>,
+    /// First segment number to keep, from retention.
+    pub keep_from: watch::Receiver<u64>,
+    /// What is on air.
+    pub on_air: watch::Sender<Option<OnAir>>,
+    /// The facts of station.json that do not change from tick to tick, and the file itself.
+    pub station: watch::Sender<Station>,
+    /// What ticks changed, to retention.
+    pub ticks: mpsc::Sender<Tick>,
+    /// Whether the station is on air.
+    pub overall: Health,
+    /// Where the stage reports.
+    pub health: StageHealth,
+    /// Where it counts.
+    pub metrics: Metrics,
+}
+
+impl Publisher {
+    /// Stores and reveals until hls ends or `cancel` fires; then stores what is still on its way and persists.
+    ///
+    /// # Errors
+    /// [`PublisherError`]; the segment in work is kept for the next run.
+    pub async fn run(&self, cancel: CancellationToken) -> Result<(), PublisherError> {
+        let mut input = self.input.lock().await;
+        let mut published = self.published.lock().await;
+        if published.catalogue.window.listed() > 0 {
+            self.tick(&mut published, Vec::new()).await?;
+        }
+        loop {
+            if published.pending.is_some() {
+                self.store_pending(&mut published).await?;
+            }
+            self.reveal_due(&mut published).await?;
+            let due = self.next_reveal(&published);
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = sleep_until(due) => {}
+                segment = input.recv() => match segment {
+                    Some(segment) => published.pending = Some(segment),
+                    None => break,
+                },
+            }
+        }
+        while let Ok(segment) = input.try_recv() {
+            published.pending = Some(segment);
+            self.store_pending(&mut published).await?;
+        }
+        published.numbers.close()?;
+        self.catalogue_file.save(&published.catalogue)?;
+        Ok(())
+    }
+
+    /// Stores all renditions of the segment in parallel and enters it in the catalogue.
+    async fn store_pending(&self, published: &mut Published) -> Result<(), PublisherError> {
+        let Some(segment) = published.pending.clone() else { return Ok(()) };
+        let n = segment.slot.n;
+        let discontinuities =
+            published.catalogue.window.discontinuities() + u64::from(segment.slot.discontinuity);
+        published.numbers.use_segment(n, discontinuities)?;
+        let began = Instant::now();
+        let blocks: Vec<_> = segment.media.iter().map(|bytes| Block::raw(bytes.clone())).collect();
+        let puts = try_join_all(blocks.iter().map(|block| self.blocks.put_pinned(block))).await;
+        puts.map_err(|source| PublisherError::Store { n, source })?;
+        self.metrics.block_put_seconds.observe(began.elapsed().as_secs_f64());
+        let stored = StoredSegment {
+            n,
+            unix_ms: segment.slot.unix_ms,
+            program_date_time_ms: segment.program_date_time_ms,
+            samples: segment.samples,
+            discontinuity: segment.slot.discontinuity,
+            media: blocks.iter().map(Entry::from).collect(),
+            now_playing: segment.now_playing.as_deref().cloned(),
+        };
+        self.count(published, &stored);
+        published.catalogue.measure(&stored);
+        if !published.catalogue.window.store(stored) {
+            tracing::error!(n, "a segment number came twice; the segment is dropped");
+        }
+        published.pending = None;
+        self.catalogue_file.save(&published.catalogue)?;
+        self.health.progress();
+        Ok(())
+    }
+
+    fn count(&self, published: &Published, stored: &StoredSegment) {
+        for (entry, parameters) in stored.media.iter().zip(&published.catalogue.parameters) {
+            let label = RenditionLabel { rendition: parameters.rendition.clone() };
+            self.metrics.segments_encoded.get_or_create(&label).inc();
+            self.metrics.segment_bytes.get_or_create(&label).inc_by(entry.size);
+        }
+    }
+
+    /// When the next segment is due: at the end of its airtime, as in a live stream, and at once while a player
+    /// could not begin yet.
+    fn next_reveal(&self, published: &Published) -> Option<Instant> {
+        let window = &published.catalogue.window;
+        let next = window.next()?;
+        let jumps = window.aired().next_back().is_some_and(|newest| newest.n + 1 != next.n);
+        if (window.listed() as u64) < HEAD_START && !jumps {
+            return Some(Instant::now());
+        }
+        let end = next.unix_ms + i64::try_from(self.settings.segment.as_millis()).unwrap_or(0);
+        let wait = u64::try_from(end - self.clock.unix_millis()).unwrap_or(0);
+        Some(Instant::now() + Duration::from_millis(wait))
+    }
+
+    async fn reveal_due(&self, published: &mut Published) -> Result<(), PublisherError> {
+        let mut aired = Vec::new();
+        while self.next_reveal(published).is_some_and(|due| due <= Instant::now()) {
+            let revealed = published.catalogue.window.reveal(self.settings.playlist_segments);
+            aired.extend(revealed.map(|segment| (segment.n, segment.bytes())));
+        }
+        if aired.is_empty() { Ok(()) } else { self.tick(published, aired).await }
+    }
+
+    /// Puts the window's state on air: playlists, directories, one root, one record.
+    async fn tick(&self, published: &mut Published, aired: Vec<(u64, u64)>) -> Result<(), PublisherError> {
+        let began = Instant::now();
+        let gone = published.catalogue.window.forget_before(*self.keep_from.borrow());
+        published
+            .backlog
+            .unlinked
+            .extend(gone.iter().flat_map(|segment| &segment.media).map(|entry| entry.cid));
+        let (tree, blocks) = self.build(published);
+        let fresh = blocks.iter().filter(|block| !published.tree_blocks.contains(&block.cid));
+        try_join_all(fresh.map(|block| self.blocks.put_pinned(block))).await.map_err(PublisherError::Tree)?;
+        let now: HashSet<_> = blocks.iter().map(|block| block.cid).collect();
+        published.backlog.unlinked.extend(published.tree_blocks.difference(&now));
+        published.tree_blocks = now;
+        let record = self.sign(published, tree.root);
+        let newest = tree.newest;
+        self.on_air.send_replace(Some(OnAir { tree: Arc::new(tree), record }));
+        self.catalogue_file.save(&published.catalogue)?;
+        published.backlog.aired.extend(aired);
+        // Never waits for retention: while it is busy, the backlog goes with the next tick.
+        if let Ok(permit) = self.ticks.try_reserve() {
+            permit.send(std::mem::take(&mut published.backlog));
+        }
+        self.report(published, newest, began);
+        Ok(())
+    }
+
+    /// Every file of the tree, and the blocks of those that are not stored yet.
+    fn build(&self, published: &Published) -> (StreamTree, Vec<Block>) {
+        let catalogue = &published.catalogue;
+        let mut files: HashMap<String, Entry> = HashMap::new();
+        let mut blocks = Vec::new();
+        for (index, parameters) in catalogue.parameters.iter().enumerate() {
+            let name = &parameters.rendition;
+            files.insert(format!("{name}/init.mp4"), catalogue.init[index]);
+            let media = catalogue.window.aired().map(|s| (format!("{name}/{}.m4s", s.n), s.media[index]));
+            files.extend(media);
+        }
+        let mut add = |path: String, bytes: Bytes| {
+            let block = Block::raw(bytes);
+            files.insert(path, Entry::from(&block));
+            blocks.push(block);
+        };
+        if let Some(playlist) = catalogue.window.media_playlist(self.settings.target_duration) {
+            let text = Bytes::from(playlist.to_string());
+            catalogue.parameters.iter().for_each(|p| add(format!("{}/live.m3u8", p.rendition), text.clone()));
+        }
+        let variants = variants(catalogue);
+        add("stream.m3u8".into(), MultivariantPlaylist { variants: variants.clone() }.to_string().into());
+        let newest = catalogue.window.aired().next_back();
+        let playing = newest.and_then(|segment| segment.now_playing.clone());
+        let newest = newest.map_or(0, |segment| segment.n);
+        self.station.send_modify(|station| station.update(newest, variants, playing));
+        add("station.json".into(), self.station.borrow().to_json());
+        blocks.dedup_by_key(|block| block.cid);
+        let (tree, directories) = stream_tree::build(newest, files);
+        blocks.extend(directories);
+        (tree, blocks)
+    }
+
+    /// A station that cannot sign is still on air in the house.
+    fn sign(&self, published: &mut Published, root: Cid) -> Option<SignedRecord> {
+        let sequence = published.numbers.next_sequence().map_err(|e| e.to_string());
+        let settings = &self.settings;
+        let signed = sequence.and_then(|sequence| {
+            let now = self.clock.unix_millis();
+            let (validity, ttl) = (settings.record_validity, settings.record_ttl);
+            ipns::sign(&self.identity, root, sequence, now, validity, ttl).map_err(|e| e.to_string())
+        });
+        match signed {
+            Ok(record) => {
+                self.metrics.ipns_sequence.set(i64::try_from(record.sequence).unwrap_or(i64::MAX));
+                Some(record)
+            }
+            Err(error) => {
+                tracing::error!(%root, error, "no IPNS record for this tick");
+                None
+            }
+        }
+    }
+
+    fn report(&self, published: &Published, newest: u64, began: Instant) {
+        let window = &published.catalogue.window;
+        let air_end =
+            |s: &StoredSegment| s.unix_ms + i64::try_from(self.settings.segment.as_millis()).unwrap_or(0);
+        let ready = window.newest_stored().map_or(0, |s| air_end(s) - self.clock.unix_millis());
+        let lead = Duration::from_millis(u64::try_from(ready).unwrap_or(0));
+        self.overall.set_on_air(newest);
+        self.overall.set_lead(lead);
+        self.metrics.on_air.set(1);
+        self.metrics.newest_segment.set(i64::try_from(newest).unwrap_or(i64::MAX));
+        self.metrics.lead_seconds.set(lead.as_secs_f64());
+        let blocks = window.all().map(|s| s.media.len()).sum::<usize>() + published.tree_blocks.len();
+        self.metrics.blocks.set(i64::try_from(blocks).unwrap_or(i64::MAX));
+        let bytes: u64 = window.all().map(StoredSegment::bytes).sum();
+        self.metrics.block_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.metrics.tick_seconds.observe(began.elapsed().as_secs_f64());
+        self.health.progress();
+    }
+}
+
+fn variants(catalogue: &Catalogue) -> Vec<Variant> {
+    let rounded = |rate: u64| rate.div_ceil(1_000) * 1_000;
+    let variant = |(p, rates): (&crate::encoder::CodecParameters, &catalogue::Rates)| Variant {
+        name: p.rendition.clone(),
+        bandwidth: rounded(rates.peak),
+        average_bandwidth: rounded(rates.average),
+        codecs: codecs(&p.audio_specific_config),
+    };
+    catalogue.parameters.iter().zip(&catalogue.rates).map(variant).collect()
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

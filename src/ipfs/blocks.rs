@@ -1,0 +1,131 @@
+//! The block store: put with a direct pin, read, unpin and remove.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cid::Cid;
+use futures::{StreamExt, TryStreamExt};
+use rust_ipfs::repo::{DefaultStorage, Repo};
+
+use super::{Block, Cause, IpfsError};
+
+/// A handle on the blocks of the node; clones share the store.
+#[derive(Clone)]
+pub struct Blocks {
+    repo: Arc<Repo<DefaultStorage>>,
+}
+
+impl std::fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Blocks")
+    }
+}
+
+impl Blocks {
+    /// A store that lives and dies with the process.
+    pub fn in_memory() -> Self {
+        Self::of(Repo::new_memory())
+    }
+
+    pub(super) fn of(repo: Repo<DefaultStorage>) -> Self {
+        Self { repo: Arc::new(repo) }
+    }
+
+    /// The block, where it is held here. Never asks the network.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails or the bytes do not match the CID any more.
+    pub async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, IpfsError> {
+        let block = self.repo.get_block_now(cid).await.map_err(|e| failed("read", *cid, e))?;
+        Ok(block.map(|block| block.inner_data().clone()))
+    }
+
+    /// Whether the block is held here.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails.
+    pub async fn contains(&self, cid: &Cid) -> Result<bool, IpfsError> {
+        self.repo.contains(cid).await.map_err(|e| failed("read", *cid, e))
+    }
+
+    /// Stores a block without a pin: for blocks that others own.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails or `data` does not match `cid`.
+    pub async fn put(&self, cid: Cid, data: Bytes) -> Result<(), IpfsError> {
+        let block = rust_ipfs::Block::new(cid, data).map_err(|e| failed("put", cid, e))?;
+        self.repo.put_block(&block).await.map_err(|e| failed("put", cid, e))?;
+        Ok(())
+    }
+
+    /// Stores a block and pins it directly. What is stored already is only pinned.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails.
+    pub async fn put_pinned(&self, block: &Block) -> Result<(), IpfsError> {
+        let cid = block.cid;
+        let unchecked = rust_ipfs::Block::new_unchecked(cid, block.data.clone());
+        self.repo.put_block(&unchecked).await.map_err(|e| failed("put", cid, e))?;
+        self.repo.pin(cid).local().await.map_err(|e| failed("pin", cid, e))
+    }
+
+    /// Unpins and removes a block; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails.
+    pub async fn remove(&self, cid: &Cid) -> Result<(), IpfsError> {
+        if self.repo.is_pinned(cid).await.map_err(|e| failed("unpin", *cid, e))? {
+            self.repo.remove_pin(cid).await.map_err(|e| failed("unpin", *cid, e))?;
+        }
+        self.repo.remove_block(cid, false).await.map_err(|e| failed("remove", *cid, e))?;
+        Ok(())
+    }
+
+    /// Every block held, in no order.
+    pub async fn list(&self) -> Vec<Cid> {
+        self.repo.list_blocks().await.collect().await
+    }
+
+    /// Every pinned block, in no order.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the pin store cannot be read.
+    pub async fn pinned(&self) -> Result<HashSet<Cid>, IpfsError> {
+        let pins = self.repo.list_pins(None).await.map_ok(|(cid, _)| cid).try_collect().await;
+        pins.map_err(|e| failed("list", Cid::default(), e))
+    }
+}
+
+fn failed(operation: &'static str, cid: Cid, source: impl Into<Cause>) -> IpfsError {
+    IpfsError::Store { operation, cid, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_is_held_and_pinned_until_it_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let on_disk = Repo::new_fs(folder.path());
+        on_disk.init().await.unwrap();
+        for blocks in [Blocks::in_memory(), Blocks::of(on_disk)] {
+            let block = Block::raw("segment");
+            blocks.put_pinned(&block).await.unwrap();
+            blocks.put_pinned(&block).await.unwrap();
+            assert_eq!(blocks.get(&block.cid).await.unwrap().unwrap(), block.data);
+            assert!(blocks.pinned().await.unwrap().contains(&block.cid));
+            blocks.remove(&block.cid).await.unwrap();
+            blocks.remove(&block.cid).await.unwrap();
+            assert!(blocks.get(&block.cid).await.unwrap().is_none());
+            assert!(blocks.list().await.is_empty() && blocks.pinned().await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_do_not_match_their_cid_are_refused() {
+        let error = Blocks::in_memory().put(Block::raw("a").cid, Bytes::from_static(b"b")).await;
+        assert!(error.is_err());
+    }
+}

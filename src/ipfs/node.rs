@@ -1,0 +1,190 @@
+//! The node: repo, swarm, identity.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use rust_ipfs::builder::DefaultIpfsBuilder;
+use rust_ipfs::p2p::MultiaddrExt;
+use rust_ipfs::repo::Repo;
+use rust_ipfs::{Ipfs, Multiaddr};
+use tracing::warn;
+
+use super::{Blocks, Identity, IpfsConfig, IpfsError};
+
+/// The running node; offline it is the repo alone.
+pub struct Node {
+    blocks: Blocks,
+    identity: Identity,
+    swarm: Option<Ipfs>,
+}
+
+impl Node {
+    /// Opens the repo at `path` and, unless the configuration says offline, the swarm.
+    ///
+    /// # Errors
+    /// [`IpfsError::Repo`] when the repo cannot be opened or another process holds it; [`IpfsError::Start`] when
+    /// the swarm does not start.
+    pub async fn start(config: &IpfsConfig, identity: Identity, path: &Path) -> Result<Self, IpfsError> {
+        let failed = |source| IpfsError::Repo { path: path.to_owned(), source };
+        std::fs::create_dir_all(path).map_err(|e| failed(e.into()))?;
+        remove_leftovers(&path.join("blockstore"));
+        if config.offline {
+            let repo = Repo::new_fs(path);
+            repo.init().await.map_err(|e| failed(e.into()))?;
+            return Ok(Self { blocks: Blocks::of(repo), identity, swarm: None });
+        }
+        let builder = DefaultIpfsBuilder::with_keypair(identity.keypair())
+            .map_err(|e| IpfsError::Start(e.into()))?
+            .with_identify(identify())
+            .with_bitswap()
+            .enable_tcp()
+            .set_path(path)
+            .set_listening_addrs(config.listen.iter().filter_map(|a| free_address(a)).collect());
+        let swarm = builder.start().await.map_err(|e| failed(e.into()))?;
+        Ok(Self { blocks: Blocks::of(swarm.repo().clone()), identity, swarm: Some(swarm) })
+    }
+
+    /// The block store.
+    pub fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// The station's key.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Full addresses of the node, each ending in `/p2p/<peer id>`; none when offline.
+    pub async fn addresses(&self) -> Vec<String> {
+        let Some(swarm) = &self.swarm else { return Vec::new() };
+        let listening = swarm.listening_addresses().await.unwrap_or_default();
+        let external = swarm.external_addresses().await.unwrap_or_default();
+        let peer = self.identity.peer_id();
+        let mut addresses: Vec<_> =
+            external.into_iter().chain(listening).filter(|a| !a.is_relayed()).collect();
+        addresses.sort();
+        addresses.dedup();
+        addresses.into_iter().map(|a| format!("{a}/p2p/{peer}")).collect()
+    }
+
+    /// Closes connections and stops the node's tasks.
+    pub async fn stop(self) {
+        if let Some(swarm) = self.swarm {
+            swarm.exit_daemon().await;
+        }
+    }
+}
+
+fn identify() -> rust_ipfs::p2p::IdentifyConfiguration {
+    rust_ipfs::p2p::IdentifyConfiguration {
+        agent_version: concat!("skywave/", env!("CARGO_PKG_VERSION")).into(),
+        ..Default::default()
+    }
+}
+
+/// Checks the form of a listening address: an IP address and a TCP port.
+///
+/// # Errors
+/// Says in words what is wrong with it.
+pub fn listen_address(text: &str) -> Result<Multiaddr, String> {
+    let address: Multiaddr = text.parse().map_err(|e| format!("{text:?} is no multiaddr ({e})"))?;
+    match socket(&address) {
+        Some(_) => Ok(address),
+        None => {
+            Err(format!("{text:?} must have the form /ip4/<address>/tcp/<port> or /ip6/<address>/tcp/<port>"))
+        }
+    }
+}
+
+/// The socket of `/ip4|ip6/<address>/tcp/<port>`; `None` for any other address.
+fn socket(address: &Multiaddr) -> Option<std::net::SocketAddr> {
+    let text = address.to_string();
+    let mut parts = text.split('/').skip(1);
+    let (family, ip, tcp, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let known = (family == "ip4" || family == "ip6") && tcp == "tcp" && parts.next().is_none();
+    known.then(|| Some(std::net::SocketAddr::new(ip.parse().ok()?, port.parse().ok()?)))?
+}
+
+/// The address, or the same one with a free port where the port is taken: another IPFS node on this machine must
+/// not keep the station off the network.
+fn free_address(text: &str) -> Option<Multiaddr> {
+    let address = listen_address(text).ok()?;
+    let mut wanted = socket(&address)?;
+    if TcpListener::bind(wanted).is_ok() {
+        return Some(address);
+    }
+    warn!(address = text, "swarm port is taken; listening on a free one");
+    wanted.set_port(0);
+    let family = if wanted.is_ipv4() { "ip4" } else { "ip6" };
+    format!("/{family}/{}/tcp/0", wanted.ip()).parse().ok()
+}
+
+/// Removes `*.tmp` files that a crash in the middle of a block write left behind.
+fn remove_leftovers(blockstore: &Path) {
+    let Ok(shards) = std::fs::read_dir(blockstore) else { return };
+    let files = shards.flatten().filter_map(|shard| std::fs::read_dir(shard.path()).ok()).flatten().flatten();
+    for file in files.filter(|file| file.path().extension().is_some_and(|e| e == "tmp")) {
+        if let Err(error) = std::fs::remove_file(file.path()) {
+            warn!(path = %file.path().display(), %error, "cannot remove a leftover block file");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_offline_node_has_blocks_and_no_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = IpfsConfig { offline: true, ..IpfsConfig::default() };
+        let node = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
+        assert!(node.addresses().await.is_empty());
+        assert!(node.blocks().list().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_replaced_and_every_address_names_the_peer() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            IpfsConfig { listen: vec![format!("/ip4/127.0.0.1/tcp/{port}")], ..IpfsConfig::default() };
+        let node = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
+        let addresses = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+            loop {
+                let addresses = node.addresses().await;
+                if !addresses.is_empty() {
+                    return addresses;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let addresses = addresses.await.unwrap();
+        let peer = node.identity().peer_id().to_string();
+        assert!(
+            addresses.iter().all(|a| a.ends_with(&peer) && !a.contains(&format!("/{port}/"))),
+            "{addresses:?}"
+        );
+        node.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_second_node_on_the_same_repo_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = IpfsConfig { offline: true, ..IpfsConfig::default() };
+        let _first = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
+        let error = Node::start(&config, Identity::generate(), folder.path()).await.err().unwrap();
+        assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn listening_addresses_of_another_form_are_refused() {
+        for bad in
+            ["", "localhost:4001", "/ip4/1.2.3.4/udp/1/quic-v1", "/dns/x/tcp/1", "/ip4/1.2.3.4/tcp/1/ws"]
+        {
+            assert!(listen_address(bad).is_err(), "{bad}");
+        }
+        assert!(listen_address("/ip6/::/tcp/4001").is_ok());
+    }
+}

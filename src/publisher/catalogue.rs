@@ -1,0 +1,131 @@
+//! What the publisher knows across a restart: the window with its blocks, beside the repo that holds them.
+
+use std::collections::HashSet;
+
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+
+use super::live_window::{LiveWindow, StoredSegment};
+use super::stream_tree::Entry;
+use crate::encoder::CodecParameters;
+use crate::hls::timeline::{Last, Reading, continues};
+use crate::hls::{HEAD_START, HlsConfig};
+use crate::ipfs::{Blocks, IpfsError};
+
+/// Shape of the file; another one is not read.
+const VERSION: u32 = 1;
+
+/// The catalogue, as it is written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Catalogue {
+    version: u32,
+    /// Boot of the machine that wrote it. The file has no write barrier, so after another boot it may be older than
+    /// what was on air.
+    boot: String,
+    segment_ms: u64,
+    /// What the segments were coded with.
+    pub parameters: Vec<CodecParameters>,
+    /// `init.mp4` of each rendition.
+    pub init: Vec<Entry>,
+    /// Measured rates of each rendition.
+    pub rates: Vec<Rates>,
+    /// The segments.
+    pub window: LiveWindow,
+}
+
+/// Bit rates of a rendition's segments, container included. They only grow, so that no multivariant playlist ever
+/// comes a second time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Highest of any segment, bits per second.
+    pub peak: u64,
+    /// Highest mean of any window, bits per second.
+    pub average: u64,
+}
+
+impl Catalogue {
+    /// An empty catalogue.
+    pub fn new(
+        segment_ms: u64,
+        parameters: Vec<CodecParameters>,
+        init: Vec<Entry>,
+        discontinuities: u64,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            boot: boot_id(),
+            segment_ms,
+            rates: vec![Rates::default(); parameters.len()],
+            parameters,
+            init,
+            window: LiveWindow::new(discontinuities),
+        }
+    }
+
+    /// Whether a station with these settings can go on with it.
+    pub fn fits(&self, segment_ms: u64, parameters: &[CodecParameters]) -> bool {
+        self.version == VERSION
+            && self.segment_ms == segment_ms
+            && self.parameters == parameters
+            && self.rates.len() == parameters.len()
+            && self.window.all().all(|segment| segment.media.len() == parameters.len())
+    }
+
+    /// Drops what is not held any more, and the lead where air has overtaken it. Returns where numbering goes on:
+    /// behind the newest segment, or above `reserved` where the file may be older than the air.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the block store cannot be read.
+    pub async fn settle(
+        &mut self,
+        blocks: &Blocks,
+        config: &HlsConfig,
+        now: Reading,
+        reserved: Option<u64>,
+    ) -> Result<Option<Last>, IpfsError> {
+        let mut held = HashSet::new();
+        for entry in self.window.all().flat_map(|segment| &segment.media) {
+            if blocks.contains(&entry.cid).await? {
+                held.insert(entry.cid);
+            }
+        }
+        let before = self.window.newest_stored().map(|segment| segment.n);
+        self.window.retain_newest(|segment| segment.media.iter().all(|entry| held.contains(&entry.cid)));
+        let newest = self.window.newest_stored().map(|segment| (segment.n, segment.unix_ms));
+        let whole = before == newest.map(|(n, _)| n) && self.boot == boot_id();
+        self.boot = boot_id();
+        match newest {
+            Some((n, unix_ms)) if whole && continues(config.segment, now, HEAD_START, unix_ms) => {
+                Ok(Some(Last { n, unix_ms: Some(unix_ms) }))
+            }
+            _ => {
+                self.window.drop_ahead();
+                Ok(before.max(reserved).map(|n| Last { n, unix_ms: None }))
+            }
+        }
+    }
+
+    /// Takes a segment's sizes into the measured rates.
+    pub fn measure(&mut self, segment: &StoredSegment) {
+        for (index, rates) in self.rates.iter_mut().enumerate() {
+            let rate = |bytes: u64, samples: u64| (bytes * 8 * 48_000).div_ceil(samples.max(1));
+            rates.peak = rates.peak.max(rate(segment.media[index].size, segment.samples));
+            let sum = |of: fn(&StoredSegment, usize) -> u64| -> u64 {
+                self.window.all().chain([segment]).map(|s| of(s, index)).sum()
+            };
+            let mean = rate(sum(|s, index| s.media[index].size), sum(|s, _| s.samples));
+            rates.average = rates.average.max(mean);
+        }
+    }
+
+    /// Every block that the catalogue needs.
+    pub fn needed(&self) -> HashSet<Cid> {
+        let media = self.window.all().flat_map(|segment| &segment.media);
+        media.chain(&self.init).map(|entry| entry.cid).collect()
+    }
+}
+
+/// Identifies this boot of the machine; empty where the kernel does not say.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,145 @@
+//! The stream tree: a UnixFS directory of links to blocks (UnixFS specification, "Directory"; DAG-PB). Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cid::Cid;
+use ipld_dagpb::{PbLink, PbNode};
+use serde::{Deserialize, Serialize};
+
+use crate::ipfs::Block;
+
+/// UnixFS `Data` message of a plain directory: field 1 (`Type`) = 1 (`Directory`).
+const DIRECTORY: &[u8] = &[0x08, 0x01];
+
+/// One file of the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The raw block that holds the whole file.
+    #[serde(with = "cid_text")]
+    pub cid: Cid,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+impl From<&Block> for Entry {
+    fn from(block: &Block) -> Self {
+        Self { cid: block.cid, size: block.data.len() as u64 }
+    }
+}
+
+/// What is on air, as a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamTree {
+    /// CID of the root directory.
+    pub root: Cid,
+    /// Highest media sequence number that the playlists list.
+    pub newest: u64,
+    /// Every file by its path from the root, such as `hifi/live.m3u8`.
+    pub entries: HashMap<String, Entry>,
+}
+
+/// Builds the tree of `files` (paths of one or two parts) out of links alone.
+///
+/// Returns the tree and the directory blocks to store, root last.
+pub fn build(newest: u64, files: HashMap<String, Entry>) -> (StreamTree, Vec<Block>) {
+    let mut root = Folder::default();
+    let mut folders: BTreeMap<&str, Folder> = BTreeMap::new();
+    for (path, entry) in &files {
+        match path.split_once('/') {
+            Some((folder, name)) => folders.entry(folder).or_default().add(name, entry.cid, entry.size),
+            None => root.add(path, entry.cid, entry.size),
+        }
+    }
+    let mut blocks = Vec::with_capacity(folders.len() + 1);
+    for (name, folder) in folders {
+        let size = folder.size;
+        let block = folder.into_block();
+        root.add(name, block.cid, size + block.data.len() as u64);
+        blocks.push(block);
+    }
+    let block = root.into_block();
+    let tree = StreamTree { root: block.cid, newest, entries: files };
+    blocks.push(block);
+    (tree, blocks)
+}
+
+#[derive(Default)]
+struct Folder {
+    links: Vec<PbLink>,
+    size: u64,
+}
+
+impl Folder {
+    fn add(&mut self, name: &str, cid: Cid, size: u64) {
+        self.size += size;
+        self.links.push(PbLink { cid, name: Some(name.to_owned()), size: Some(size) });
+    }
+
+    fn into_block(mut self) -> Block {
+        // DAG-PB specification: links are sorted by the bytes of their names.
+        self.links.sort_by(|a, b| a.name.cmp(&b.name));
+        Block::dag_pb(PbNode { links: self.links, data: Some(DIRECTORY.into()) }.into_bytes())
+    }
+}
+
+/// A CID as its text form.
+pub(super) mod cid_text {
+    use cid::Cid;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(cid: &Cid, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(cid)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cid, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(text: &str) -> Entry {
+        Entry::from(&Block::raw(text.to_owned()))
+    }
+
+    #[test]
+    fn an_empty_tree_is_the_empty_directory_that_everybody_knows() {
+        let (tree, blocks) = build(0, HashMap::new());
+        assert_eq!(tree.root.to_string(), "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354");
+        assert_eq!(blocks.len(), 1);
+    }
+
+    #[test]
+    fn folders_become_directories_and_the_root_comes_last() {
+        let files = [("stream.m3u8", "a"), ("hifi/live.m3u8", "b"), ("lofi/1.m4s", "c")];
+        let (tree, blocks) = build(1, files.map(|(path, text)| (path.to_owned(), entry(text))).into());
+        assert_eq!(blocks.len(), 3);
+        assert_eq!(blocks[2].cid, tree.root);
+        let root = PbNode::from_bytes(blocks[2].data.clone()).unwrap();
+        let names: Vec<_> = root.links.iter().filter_map(|link| link.name.as_deref()).collect();
+        assert_eq!(names, ["hifi", "lofi", "stream.m3u8"]);
+        assert_eq!(root.links[0].cid, blocks[0].cid);
+    }
+
+    proptest! {
+        #[test]
+        fn the_root_depends_on_content_alone_and_every_file_is_linked_once(
+            names in prop::collection::btree_set("[a-z]{1,4}(/[a-z0-9]{1,6})?", 1..40),
+        ) {
+            let folders: Vec<_> = names.iter().filter_map(|n| n.split_once('/').map(|(f, _)| f.to_owned())).collect();
+            let names: Vec<_> = names.into_iter().filter(|n| n.contains('/') || !folders.contains(n)).collect();
+            let forward: HashMap<_, _> = names.iter().map(|n| (n.clone(), entry(n))).collect();
+            let backward: HashMap<_, _> = names.iter().rev().map(|n| (n.clone(), entry(n))).collect();
+            let (tree, blocks) = build(0, forward);
+            prop_assert_eq!(tree.root, build(0, backward).0.root);
+            let links: usize = blocks
+                .iter()
+                .map(|block| PbNode::from_bytes(block.data.clone()).unwrap().links.len())
+                .sum();
+            prop_assert_eq!(links, names.len() + blocks.len() - 1);
+        }
+    }
+}
