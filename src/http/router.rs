@@ -1,0 +1,144 @@
+//! A request to its handler, and what every response has in common.
+
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::body::Body;
+use super::call::Call;
+use super::gateway::{self, Content};
+use super::{health, metrics, player_page, request_path, respond};
+
+/// What a page of another origin may read of a response.
+const EXPOSED: &str =
+    "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After, X-Ipfs-Path, X-Ipfs-Roots";
+
+/// The kinds of request. Bounds the route label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Page,
+    Assets,
+    Live,
+    Ipfs,
+    Ipns,
+    Station,
+    Health,
+    Alive,
+    Ready,
+    Metrics,
+    Other,
+}
+
+impl Route {
+    fn of(segments: &[String]) -> Route {
+        match (segments.first().map(String::as_str), segments.len()) {
+            (None, _) => Route::Page,
+            (Some("assets"), _) => Route::Assets,
+            (Some("live"), _) => Route::Live,
+            (Some("ipfs"), _) => Route::Ipfs,
+            (Some("ipns"), _) => Route::Ipns,
+            (Some("station.json"), 1) => Route::Station,
+            (Some("health"), 1) => Route::Health,
+            (Some("healthz"), 1) => Route::Alive,
+            (Some("readyz"), 1) => Route::Ready,
+            (Some("metrics"), 1) => Route::Metrics,
+            _ => Route::Other,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Route::Page => "page",
+            Route::Assets => "assets",
+            Route::Live => "live",
+            Route::Ipfs => "ipfs",
+            Route::Ipns => "ipns",
+            Route::Station => "station",
+            Route::Health | Route::Alive | Route::Ready => "health",
+            Route::Metrics => "metrics",
+            Route::Other => "other",
+        }
+    }
+
+    /// Content is for every page on the web. Health and metrics tell of the owner's network, so a foreign page in a
+    /// browser on that network can't read them.
+    fn is_content(self) -> bool {
+        matches!(self, Route::Live | Route::Ipfs | Route::Ipns | Route::Station)
+    }
+}
+
+/// Answers one request.
+pub(super) async fn answer<B>(content: &Content, request: Request<B>) -> Response<Body> {
+    let (head, _) = request.into_parts();
+    let path = request_path::parse(head.uri.path());
+    let route = path.as_ref().map_or(Route::Other, |path| Route::of(&path.segments));
+    let is_head = head.method == Method::HEAD;
+    let response = if !is_head && head.method != Method::GET {
+        method_not_allowed()
+    } else {
+        match path {
+            Ok(path) => {
+                let raw_path = head.uri.path().to_owned();
+                let query = head.uri.query().unwrap_or_default().to_owned();
+                let call = Call { get: !is_head, headers: head.headers, path, raw_path, query };
+                dispatch(content, route, &call).await
+            }
+            Err(error) => respond::text(StatusCode::BAD_REQUEST, &error.to_string()),
+        }
+    };
+    metrics::count(&content.metrics, route.label(), response.status());
+    finish(content, route, is_head, response)
+}
+
+async fn dispatch(content: &Content, route: Route, call: &Call) -> Response<Body> {
+    match route {
+        Route::Live => gateway::live(content, call).await,
+        Route::Ipfs => gateway::ipfs(content, call).await,
+        Route::Ipns => gateway::ipns(content, call).await,
+        Route::Page => page(call),
+        _ if call.path.directory => not_found(),
+        Route::Station => gateway::station(content, call),
+        Route::Health => health::report(&content.health),
+        Route::Alive => health::alive(),
+        Route::Ready => health::ready(&content.health),
+        Route::Metrics => metrics::page(&content.metrics),
+        Route::Assets | Route::Other => page(call),
+    }
+}
+
+/// The page and what it loads. Asked for again at each visit, so an upgraded station never shows a mix of old and
+/// new; the tag makes that a 304.
+fn page(call: &Call) -> Response<Body> {
+    let Some(asset) = player_page::asset(&call.decoded_path()) else { return not_found() };
+    let body = bytes::Bytes::from_static(asset.body);
+    let mut response =
+        respond::bytes(call, asset.etag.trim_matches('"'), "no-cache", asset.content_type, body);
+    if asset.content_type.starts_with("text/html") {
+        respond::set(&mut response, header::CONTENT_SECURITY_POLICY, player_page::CONTENT_SECURITY_POLICY);
+    }
+    response
+}
+
+fn not_found() -> Response<Body> {
+    respond::text(StatusCode::NOT_FOUND, "There is nothing here. The stream is /live/stream.m3u8.")
+}
+
+fn method_not_allowed() -> Response<Body> {
+    let mut response = respond::text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed.");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+/// A response to HEAD keeps every header and loses its body (RFC 9110 section 9.3.2).
+fn finish(content: &Content, route: Route, is_head: bool, response: Response<Body>) -> Response<Body> {
+    let sent = content.metrics.http_response_bytes.clone();
+    let mut response = response.map(|body| if is_head { Body::default() } else { body.counted(sent) });
+    let mut fixed = |name: HeaderName, value| {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    };
+    fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if route.is_content() {
+        fixed(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        fixed(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+    response
+}
