@@ -1,20 +1,158 @@
-//! Stub for the branch: replaced at merge.
-#![allow(missing_docs, unreachable_pub)]
+//! The player page: its files are in the binary, so that a board without internet serves it whole.
 
+use std::sync::LazyLock;
+
+use cid::Cid;
+use multihash_codetable::{Code, MultihashDigest};
+
+/// Multicodec of a raw block.
+const RAW: u64 = 0x55;
+
+const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// Sent with the page: its own files and its own server only, nothing inline. `blob:` is how Media Source
+/// Extensions hand audio to the player.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self'; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'self'";
+
+/// Whether hls.js was there at build time. Without it the page plays only where the browser knows HLS.
+pub const HAS_HLS_JS: bool = cfg!(has_hls_js);
+
+/// One file of the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asset {
+    /// Path of the request, `/` for the page itself.
     pub path: &'static str,
+    /// Value of Content-Type.
     pub content_type: &'static str,
+    /// The file's bytes, not compressed.
     pub body: &'static [u8],
-    pub etag: &'static str,
+    /// Value of ETag, quotes included: the CID of the body as a raw block, as for everything on this server.
+    pub etag: String,
 }
 
-pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'";
+impl Asset {
+    fn new(path: &'static str, content_type: &'static str, body: &'static [u8]) -> Self {
+        let cid = Cid::new_v1(RAW, Code::Sha2_256.digest(body));
+        Self { path, content_type, body, etag: format!("\"{cid}\"") }
+    }
+}
 
-static PAGE: Asset =
-    Asset { path: "/", content_type: "text/html; charset=utf-8", body: b"<!doctype html>", etag: "page1" };
-static SCRIPT: Asset =
-    Asset { path: "/assets/app.js", content_type: "text/javascript", body: b"play()", etag: "app1" };
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    vec![
+        Asset::new("/", HTML, include_bytes!("../../web/index.html")),
+        Asset::new("/assets/style.css", CSS, include_bytes!("../../web/style.css")),
+        Asset::new("/assets/icon.svg", SVG, include_bytes!("../../web/icon.svg")),
+        Asset::new("/assets/app.js", JAVASCRIPT, include_bytes!("../../web/app.js")),
+        Asset::new("/assets/hls_engine.js", JAVASCRIPT, include_bytes!("../../web/hls_engine.js")),
+        Asset::new("/assets/id3.js", JAVASCRIPT, include_bytes!("../../web/id3.js")),
+        Asset::new("/assets/meter.js", JAVASCRIPT, include_bytes!("../../web/meter.js")),
+        Asset::new("/assets/native_engine.js", JAVASCRIPT, include_bytes!("../../web/native_engine.js")),
+        Asset::new("/assets/player.js", JAVASCRIPT, include_bytes!("../../web/player.js")),
+        Asset::new("/assets/scene.js", JAVASCRIPT, include_bytes!("../../web/scene.js")),
+        Asset::new("/assets/station.js", JAVASCRIPT, include_bytes!("../../web/station.js")),
+        #[cfg(has_hls_js)]
+        Asset::new("/assets/hls.js", JAVASCRIPT, include_bytes!(concat!(env!("OUT_DIR"), "/hls.js"))),
+    ]
+});
 
+/// The file behind a request's path (no query), or `None`, which is a 404.
 pub fn asset(path: &str) -> Option<&'static Asset> {
-    [&PAGE, &SCRIPT].into_iter().find(|asset| asset.path == path)
+    ASSETS.iter().find(|asset| asset.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(path: &str) -> &'static str {
+        let asset = asset(path).expect("the page has this file");
+        std::str::from_utf8(asset.body).expect("the page's files are UTF-8")
+    }
+
+    /// Every quoted string that follows `marker` in `source`.
+    fn quoted_after<'a>(source: &'a str, marker: &str) -> Vec<&'a str> {
+        source
+            .split(marker)
+            .skip(1)
+            .filter_map(|rest| {
+                let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+                rest[1..].split(quote).next()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_file_the_page_asks_for_is_in_the_binary() {
+        let page = text("/");
+        let asked: Vec<_> = [quoted_after(page, "href="), quoted_after(page, "src=")]
+            .concat()
+            .into_iter()
+            .filter(|path| path.starts_with("/assets/"))
+            .collect();
+        assert!(asked.contains(&"/assets/app.js"), "asked for: {asked:?}");
+        for path in asked {
+            assert!(asset(path).is_some(), "{path} is not in the binary");
+        }
+    }
+
+    #[test]
+    fn every_module_a_script_imports_is_in_the_binary() {
+        let scripts = ASSETS.iter().filter(|asset| asset.path.ends_with(".js") && asset.path != "/assets/hls.js");
+        let mut imports = 0;
+        for script in scripts {
+            for module in quoted_after(text(script.path), " from ") {
+                let path = module.replacen("./", "/assets/", 1);
+                assert!(asset(&path).is_some(), "{} imports {module}", script.path);
+                imports += 1;
+            }
+        }
+        assert!(imports > 5, "found {imports} imports only");
+    }
+
+    #[test]
+    fn the_page_obeys_its_content_security_policy() {
+        let page = text("/");
+        for forbidden in ["<style", " style=", " onclick=", "javascript:", "http://", "https://"] {
+            assert!(!page.contains(forbidden), "the page contains {forbidden}");
+        }
+        for script in page.split("<script").skip(1) {
+            let body = script.split_once('>').and_then(|(_, rest)| rest.split("</script>").next());
+            assert_eq!(body, Some(""), "an inline script");
+        }
+        assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
+        assert!(!CONTENT_SECURITY_POLICY.contains("  "));
+    }
+
+    #[test]
+    fn hls_js_is_served_exactly_when_it_was_built_in() {
+        let served = asset("/assets/hls.js");
+        assert_eq!(served.is_some(), HAS_HLS_JS);
+        if let Some(hls) = served {
+            assert!(hls.body.len() > 100_000, "{} bytes are no hls.js", hls.body.len());
+        }
+    }
+
+    #[test]
+    fn an_etag_is_the_cid_of_the_body() {
+        let icon = asset("/assets/icon.svg").expect("the icon is in the binary");
+        let cid: Cid = icon.etag.trim_matches('"').parse().expect("a CID between quotes");
+        assert_eq!(cid.codec(), RAW);
+        assert_eq!(*cid.hash(), Code::Sha2_256.digest(icon.body));
+        let mut etags: Vec<_> = ASSETS.iter().map(|asset| &asset.etag).collect();
+        etags.sort();
+        etags.dedup();
+        assert_eq!(etags.len(), ASSETS.len());
+    }
+
+    #[test]
+    fn an_unknown_path_is_no_asset() {
+        for path in ["", "/index.html", "/assets/", "/assets/../Cargo.toml", "/assets/app.js/"] {
+            assert!(asset(path).is_none(), "{path:?} was served");
+        }
+    }
 }
