@@ -188,8 +188,9 @@ impl Checker {
 
     fn multivariant_playlist(&self, source: &mut dyn Source) -> Result<MultivariantPlaylist, Violation> {
         let text = source::fetch_text(source, "stream.m3u8")?;
+        let playlist = multivariant_playlist::parse(&text, &self.expectations.renditions)?;
         second_opinion::agrees(&text)?;
-        multivariant_playlist::parse(&text, &self.expectations.renditions)
+        Ok(playlist)
     }
 
     /// Reads the media playlists until they agree, judges each against its past and all against each other.
@@ -224,8 +225,9 @@ fn media_playlist(
     variant: &Variant,
 ) -> Result<media_playlist::MediaPlaylist, Violation> {
     let text = source::fetch_text(source, &variant.uri)?;
+    let playlist = media_playlist::parse(&text, variant.directory())?;
     second_opinion::agrees(&text)?;
-    media_playlist::parse(&text, variant.directory())
+    Ok(playlist)
 }
 
 /// One file of the stream tree, judged for status and Content-Type.

@@ -205,7 +205,12 @@ impl<'a> Mp4Box<'a> {
     pub fn full_of(self, version: u8, flags: u32) -> Result<Fields<'a>, Violation> {
         let full = self.full()?;
         full.fields.field(full.version == version, "version", full.version, version)?;
-        full.fields.field(full.flags == flags, "flags", format!("{:#x}", full.flags), format!("{flags:#x}"))?;
+        full.fields.field(
+            full.flags == flags,
+            "flags",
+            format!("{:#x}", full.flags),
+            format!("{flags:#x}"),
+        )?;
         Ok(full.fields)
     }
 }

@@ -11,7 +11,12 @@ pub fn parse(bytes: &[u8]) -> Result<TextFrames, Violation> {
     ensure(bytes.len() >= 10, rules::ID3, format!("{} bytes", bytes.len()), "a header of 10")?;
     let (header, mut rest) = bytes.split_at(10);
     let start = &header[..6];
-    ensure(start == b"ID3\x04\x00\x00", rules::ID3, format!("{start:02x?}"), "\"ID3\", version 4.0, no flags")?;
+    ensure(
+        start == b"ID3\x04\x00\x00",
+        rules::ID3,
+        format!("{start:02x?}"),
+        "\"ID3\", version 4.0, no flags",
+    )?;
     let size = syncsafe(&header[6..10])?;
     ensure(size == rest.len(), rules::ID3, format!("size {size}"), rest.len())?;
     let mut frames = TextFrames::new();
@@ -38,7 +43,12 @@ fn syncsafe(bytes: &[u8]) -> Result<usize, Violation> {
 
 /// Splits a frame off the front: identifier, body, what follows.
 fn frame(bytes: &[u8]) -> Result<(String, &[u8], &[u8]), Violation> {
-    ensure(bytes.len() >= 10, rules::ID3, format!("{} bytes left over", bytes.len()), "a frame header of 10")?;
+    ensure(
+        bytes.len() >= 10,
+        rules::ID3,
+        format!("{} bytes left over", bytes.len()),
+        "a frame header of 10",
+    )?;
     let legal = bytes[..4].iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     let identifier = String::from_utf8_lossy(&bytes[..4]).into_owned();
     ensure(legal, rules::ID3, format!("frame {identifier:?}"), "four of A-Z and 0-9")?;
@@ -67,7 +77,8 @@ fn text(identifier: &str, body: &[u8]) -> Result<String, Violation> {
         (3, utf8) => String::from_utf8(utf8.to_vec()).ok(),
         _ => None,
     };
-    let decoded = decoded
-        .ok_or_else(|| Violation::new(rules::ID3, format!("{identifier} {body:02x?}"), "text in its encoding"))?;
+    let decoded = decoded.ok_or_else(|| {
+        Violation::new(rules::ID3, format!("{identifier} {body:02x?}"), "text in its encoding")
+    })?;
     Ok(decoded.strip_suffix('\0').unwrap_or(&decoded).to_owned())
 }

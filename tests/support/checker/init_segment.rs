@@ -30,11 +30,19 @@ pub fn parse(bytes: &[u8], timescale: u32) -> Result<InitSegment, Violation> {
     let top = file.children(&[("ftyp", Often::Once), ("moov", Often::Once)])?;
     ensure_eq(rules::BOX_COUNT, "first box", top.0[0].name.as_str(), "ftyp")?;
     brands(top.one("ftyp")?, &["cmfc", "cmf2", "iso6", "iso7", "iso8", "iso9", "isoa", "isob", "isoc"])?;
-    let moov =
-        top.one("moov")?.fields.children(&[("mvhd", Often::Once), ("trak", Often::Once), ("mvex", Often::Once)])?;
+    let moov = top.one("moov")?.fields.children(&[
+        ("mvhd", Often::Once),
+        ("trak", Often::Once),
+        ("mvex", Often::Once),
+    ])?;
     let next_track_id = mvhd(moov.one("mvhd")?)?;
     let (track_id, object_type) = trak(moov.one("trak")?, timescale)?;
-    ensure(next_track_id > track_id, rules::BOX_FIELD, format!("next_track_ID {next_track_id}"), "above track_ID")?;
+    ensure(
+        next_track_id > track_id,
+        rules::BOX_FIELD,
+        format!("next_track_ID {next_track_id}"),
+        "above track_ID",
+    )?;
     let (default_duration, default_size, default_flags) = mvex(moov.one("mvex")?, track_id)?;
     Ok(InitSegment { track_id, object_type, default_duration, default_size, default_flags })
 }

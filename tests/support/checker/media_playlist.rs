@@ -172,7 +172,8 @@ impl Draft {
                 return Err(Violation::new(rules::PROGRAM_DATE_TIME, "none", wanted).at(n));
             }
         };
-        let before = self.entries.last().map_or(self.discontinuity_sequence, |last| last.discontinuity_sequence);
+        let before =
+            self.entries.last().map_or(self.discontinuity_sequence, |last| last.discontinuity_sequence);
         self.entries.push(Entry {
             n,
             media_sequence: self.media_sequence + self.entries.len() as u64,
@@ -222,7 +223,8 @@ impl MediaPlaylist {
             jumped |= pair[1].discontinuity;
             judge_step(&pair[0], &pair[1], expectations).map_err(|v| v.at(pair[1].n))?;
             let indexed = jumped || pair[1].n == pair[1].media_sequence;
-            ensure(indexed, rules::SEGMENT_NUMBER, pair[1].n, pair[1].media_sequence).map_err(|v| v.at(pair[1].n))?;
+            ensure(indexed, rules::SEGMENT_NUMBER, pair[1].n, pair[1].media_sequence)
+                .map_err(|v| v.at(pair[1].n))?;
         }
         Ok(())
     }

@@ -107,7 +107,8 @@ fn top_level(
             "moof" => {
                 dangling = false;
                 let mdat = file.next_box()?.filter(|follower| follower.name == "mdat");
-                let mdat = mdat.ok_or_else(|| Violation::new(rules::BOX_COUNT, found, "an mdat right after"))?;
+                let mdat =
+                    mdat.ok_or_else(|| Violation::new(rules::BOX_COUNT, found, "an mdat right after"))?;
                 chunks.push(moof(next, &mdat, init)?);
             }
             "mdat" => return Err(Violation::new(rules::BOX_COUNT, found, "a moof right before")),
@@ -152,7 +153,8 @@ fn moof(container: Mp4Box<'_>, mdat: &Mp4Box<'_>, init: &InitSegment) -> Result<
     let payload = (mdat.size - mdat.header) as u64;
     ensure_eq(rules::TRUN_SIZES, "sum of sample sizes", total, payload)?;
     let (largest, smallest) = (samples.sizes.iter().max(), samples.sizes.iter().min());
-    let legal = smallest.is_some_and(|size| *size > 0) && largest.is_some_and(|size| *size <= MAX_ACCESS_UNIT);
+    let legal =
+        smallest.is_some_and(|size| *size > 0) && largest.is_some_and(|size| *size <= MAX_ACCESS_UNIT);
     let found = format!("{smallest:?} to {largest:?} bytes");
     ensure(legal, rules::ACCESS_UNIT, found, format!("1 to {MAX_ACCESS_UNIT}"))?;
     Ok(Chunk { sequence_number, decode_time, duration: samples.duration, sizes: samples.sizes })
@@ -173,7 +175,12 @@ fn tfhd(container: Mp4Box<'_>, init: &InitSegment) -> Result<Defaults, Violation
     let (flags, mut fields) = (full.flags, full.fields);
     let legal = full.version == 0 && flags & !KNOWN == 0 && flags & 0x02_0000 != 0;
     let found = format!("version {} flags {flags:#x}", full.version);
-    ensure(legal, rules::TFHD, found, "version 0, default-base-is-moof, no base-data-offset, no unknown flag")?;
+    ensure(
+        legal,
+        rules::TFHD,
+        found,
+        "version 0, default-base-is-moof, no base-data-offset, no unknown flag",
+    )?;
     ensure_eq(rules::TFHD, "track_ID", fields.u32()?, init.track_id)?;
     let mut optional = |flag: u32| if flags & flag == 0 { Ok(None) } else { fields.u32().map(Some) };
     ensure_eq(rules::TFHD, "sample_description_index", optional(0x02)?.unwrap_or(1), 1)?;
@@ -192,8 +199,10 @@ fn tfhd(container: Mp4Box<'_>, init: &InitSegment) -> Result<Defaults, Violation
 }
 
 fn sync_sample(flags: u32) -> Result<(), Violation> {
-    let wanted = format!("one of {SYNC_FLAGS:x?}");
-    ensure(SYNC_FLAGS.contains(&flags), rules::SAMPLE_FLAGS, format!("{flags:#x}"), wanted)
+    if SYNC_FLAGS.contains(&flags) {
+        return Ok(());
+    }
+    Err(Violation::new(rules::SAMPLE_FLAGS, format!("{flags:#x}"), format!("one of {SYNC_FLAGS:x?}")))
 }
 
 /// The samples of a trun.

@@ -42,7 +42,11 @@ pub fn parse(text: &str, renditions: &[String]) -> Result<MultivariantPlaylist, 
     let mut variants = BTreeMap::new();
     for line in playlist::lines(text)? {
         if pending.is_some() && !matches!(line, Line::Uri(_)) {
-            return Err(Violation::new(rules::STREAM_INF, format!("{line:?}"), "the URI after EXT-X-STREAM-INF"));
+            return Err(Violation::new(
+                rules::STREAM_INF,
+                format!("{line:?}"),
+                "the URI after EXT-X-STREAM-INF",
+            ));
         }
         match line {
             Line::Tag(name @ "#EXT-X-VERSION", value) => {
@@ -76,8 +80,9 @@ pub fn parse(text: &str, renditions: &[String]) -> Result<MultivariantPlaylist, 
 }
 
 fn variant(attributes: Option<Attributes>, uri: &str) -> Result<Variant, Violation> {
-    let attributes = attributes
-        .ok_or_else(|| Violation::new(rules::STREAM_INF, format!("{uri} alone"), "EXT-X-STREAM-INF before"))?;
+    let attributes = attributes.ok_or_else(|| {
+        Violation::new(rules::STREAM_INF, format!("{uri} alone"), "EXT-X-STREAM-INF before")
+    })?;
     playlist::relative_uri(uri)?;
     let in_stream_inf = |violation: Violation| Violation { rule: rules::STREAM_INF, ..violation };
     attributes.only(&["BANDWIDTH", "AVERAGE-BANDWIDTH", "CODECS", "SCORE"]).map_err(in_stream_inf)?;

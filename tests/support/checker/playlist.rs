@@ -21,7 +21,10 @@ pub fn lines(text: &str) -> Result<Vec<Line<'_>>, Violation> {
     for (number, line) in stripped.split('\n').enumerate() {
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.contains(|c: char| c.is_control() || c == '\u{feff}') || line.trim() != line {
-            return Err(syntax(format!("line {} is {line:?}", number + 1), "no control character, no padding"));
+            return Err(syntax(
+                format!("line {} is {line:?}", number + 1),
+                "no control character, no padding",
+            ));
         }
         match (number, line) {
             (0, "#EXTM3U") => {}
@@ -190,7 +193,8 @@ pub fn date_time(text: &str) -> Option<i64> {
         return None;
     }
     let micros: i64 = format!("{fraction:0<6}").parse().ok()?;
-    let seconds = ((days_before(year, month, day) * 24 + hour) * 60 + minute) * 60 + second - zone_seconds(zone)?;
+    let seconds =
+        ((days_before(year, month, day) * 24 + hour) * 60 + minute) * 60 + second - zone_seconds(zone)?;
     Some(seconds * 1_000_000 + micros)
 }
 
@@ -261,9 +265,16 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_refused() {
-        for text in ["", "2026-11-22", "2026-02-29T00:00:00Z", "2026-11-22T24:00:00Z", "2026-11-22T16:31:01.040",
-            "2026-11-22 16:31:01Z", "2026-1-22T16:31:01Z", "2026-11-22T16:31:01.Z"]
-        {
+        for text in [
+            "",
+            "2026-11-22",
+            "2026-02-29T00:00:00Z",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T16:31:01.040",
+            "2026-11-22 16:31:01Z",
+            "2026-1-22T16:31:01Z",
+            "2026-11-22T16:31:01.Z",
+        ] {
             assert_eq!(date_time(text), None, "{text}");
         }
     }

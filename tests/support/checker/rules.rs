@@ -119,12 +119,7 @@ impl Display for Violation {
 impl std::error::Error for Violation {}
 
 /// Holds a condition, or names the rule.
-pub fn ensure(
-    holds: bool,
-    rule: Rule,
-    found: impl Display,
-    wanted: impl Display,
-) -> Result<(), Violation> {
+pub fn ensure(holds: bool, rule: Rule, found: impl Display, wanted: impl Display) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation::new(rule, found, wanted)) }
 }
 

@@ -10,9 +10,9 @@ pub fn agrees(text: &str) -> Result<(), Violation> {
     let mut reader = Reader::from_str(text, options);
     let mut uris = 0;
     loop {
-        let line = reader
-            .read_line()
-            .map_err(|error| Violation::new(rules::SECOND_OPINION, format!("{error:?}"), "a line it can read"))?;
+        let line = reader.read_line().map_err(|error| {
+            Violation::new(rules::SECOND_OPINION, format!("{error:?}"), "a line it can read")
+        })?;
         match line {
             None => break,
             Some(HlsLine::Uri(_)) => uris += 1,

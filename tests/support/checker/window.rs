@@ -104,22 +104,24 @@ impl Rendition {
         self.init = Some(bytes);
         self.object_type = init.object_type;
         self.segments.retain(|n, _| *n >= playlist.entries[0].n);
-        let mut progress = Progress { newest: playlist.entries[playlist.entries.len() - 1].n, ..Progress::default() };
+        let mut progress =
+            Progress { newest: playlist.entries[playlist.entries.len() - 1].n, ..Progress::default() };
         self.refetch(source, &playlist, expectations.refetch_per_poll)?;
         for entry in &playlist.entries {
             let newest = self.end.map(|end| end.n);
             if newest.is_some_and(|newest| entry.n <= newest) || entry.gap {
                 continue;
             }
-            let bytes =
-                fetch(source, &playlist.path(entry.n), Kind::Segment).map_err(|violation| violation.at(entry.n))?;
+            let bytes = fetch(source, &playlist.path(entry.n), Kind::Segment)
+                .map_err(|violation| violation.at(entry.n))?;
             media_segment::parse(&bytes, &init, expectations.timescale, expectations.segment_samples)
                 .and_then(|segment| self.judge_segment(&segment, entry, expectations))
                 .map_err(|violation| violation.at(entry.n))?;
             self.measure(bytes, entry.n, expectations);
             progress.new_segments += 1;
             progress.discontinuities += usize::from(entry.discontinuity);
-            progress.jumps += usize::from(newest.is_some_and(|newest| entry.n > newest + 1) && entry.discontinuity);
+            progress.jumps +=
+                usize::from(newest.is_some_and(|newest| entry.n > newest + 1) && entry.discontinuity);
         }
         Ok(progress)
     }
@@ -135,7 +137,8 @@ impl Rendition {
         let earlier = self.segments.keys().filter(|n| **n <= self.refetched);
         let chosen: Vec<u64> = later.chain(earlier).take(count).copied().collect();
         for n in chosen {
-            let bytes = fetch(source, &playlist.path(n), Kind::Segment).map_err(|violation| violation.at(n))?;
+            let bytes =
+                fetch(source, &playlist.path(n), Kind::Segment).map_err(|violation| violation.at(n))?;
             ensure(self.segments[&n] == bytes, rules::SEGMENT_MUTATED, "other bytes than before", "the same")
                 .map_err(|violation| violation.at(n))?;
             self.refetched = n;
@@ -222,12 +225,14 @@ fn entries_stay(
         };
         let (found, wanted) = (new.discontinuity_sequence, old.discontinuity_sequence);
         if new.discontinuity == old.discontinuity {
-            ensure_eq(rules::DISCONTINUITY_SEQUENCE, "of a segment", found, wanted).map_err(|v| v.at(old.n))?;
+            ensure_eq(rules::DISCONTINUITY_SEQUENCE, "of a segment", found, wanted)
+                .map_err(|v| v.at(old.n))?;
         }
         let facts = |entry: &Entry| (entry.extinf.clone(), entry.date_micros, entry.discontinuity, entry.gap);
         // A derived date may differ from a given one by the rounding to milliseconds.
         let same_date = (new.date_micros - old.date_micros).abs() <= 1000;
-        let same = facts(&Entry { date_micros: 0, ..new.clone() }) == facts(&Entry { date_micros: 0, ..old.clone() });
+        let same = facts(&Entry { date_micros: 0, ..new.clone() })
+            == facts(&Entry { date_micros: 0, ..old.clone() });
         let (found, wanted) = (format!("{:?}", facts(new)), format!("{:?}", facts(old)));
         ensure(same && same_date, rules::ENTRY_CHANGED, found, wanted).map_err(|v| v.at(old.n))?;
         if expectations.fixed_media_sequence {
