@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const PEER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Windows quieter than this say nothing about time.
 const SILENCE_DB: f64 = -50.0;
+/// So many windows in a row (half overlapping, 125 ms) that resemble nothing are no codec's doing.
+const LOST_WINDOWS: usize = 4;
 /// Peaks of correlation this close to the best one count as equal, and the nearest of them is taken.
 const TIE: f64 = 0.01;
 
@@ -34,8 +36,9 @@ pub struct Offset {
 pub struct Splice {
     /// Sample of the reference near which it lies, within one window (50 ms).
     pub at: usize,
-    /// Samples too many (a repeat or inserted silence) if positive, missing (a gap) if negative.
-    pub samples: i64,
+    /// Samples too many (a repeat or inserted silence) if positive, missing (a gap) if negative; `None` if the sound
+    /// was not found again within 60 ms on either side: a longer run, an early end, or another sound.
+    pub samples: Option<i64>,
 }
 
 /// A sweep at constant level that rises linearly from `from` to `to` hertz, again and again every `period` seconds.
@@ -85,33 +88,39 @@ pub fn find_offset(reference: &[f32], decoded: &[f32]) -> Offset {
     best
 }
 
-/// Finds the first place where a run of two samples or more is missing or repeated, up to 60 ms long; `None` when
-/// time runs on without a jump. Both signals must begin together (see [`find_offset`]) to within 60 ms.
+/// Finds the first place where a run of two samples or more is missing or repeated; `None` when time runs on without
+/// a jump to the end of the reference. Both signals must begin together (see [`find_offset`]) to within 60 ms. A run of
+/// just one period of the sweep cannot be told from none: compare lengths, too.
 pub fn gap_or_repeat(reference: &[f32], decoded: &[f32], sample_rate: u32) -> Option<Splice> {
-    let (window, reach) = (sample_rate as usize / 20, sample_rate as i64 * 6 / 100);
+    let (window, reach) = (sample_rate as usize / 20, i64::from(sample_rate) * 6 / 100);
     let mut steady: Option<i64> = None;
     let mut suspect: Option<Splice> = None;
+    let mut lost = 0;
     for at in (0..reference.len().saturating_sub(window)).step_by(window / 2) {
         let piece = &reference[at..at + window];
         if level_db(piece) < SILENCE_DB {
             continue;
         }
         let expected = steady.unwrap_or(0);
-        let Some(lag) = local_lag(piece, decoded, at as i64 + expected, reach) else { continue };
-        let now = expected + lag;
-        let Some(before) = steady else {
-            steady = Some(now);
+        let Some(lag) = local_lag(piece, decoded, at as i64 + expected, reach) else {
+            lost += 1;
+            if lost == LOST_WINDOWS {
+                return Some(Splice { at: at - (LOST_WINDOWS - 1) * window / 2, samples: None });
+            }
             continue;
         };
-        let samples = now - before;
+        lost = 0;
+        let samples = expected + lag - *steady.get_or_insert(expected + lag);
         if samples.abs() < 2 {
             suspect = None;
             continue;
         }
         // One odd window may be the codec's doing; two that agree are a jump.
         match suspect {
-            Some(first) if (first.samples - samples).abs() <= 1 => return Some(first),
-            _ => suspect = Some(Splice { at, samples }),
+            Some(first) if first.samples.is_some_and(|before| (before - samples).abs() <= 1) => {
+                return suspect;
+            }
+            _ => suspect = Some(Splice { at, samples: Some(samples) }),
         }
     }
     None
