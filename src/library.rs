@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, watch as latest};
 
-use crate::audio::loudness::Loudness;
+use crate::audio::loudness::{Loudness, Measured};
 
 pub use actor::LibraryActor;
 pub use scanner::is_audio;
@@ -101,7 +101,7 @@ pub struct Track {
     pub tags: Tags,
     /// Exact once measured, from the headers before; `None` until the scan has seen the file.
     pub duration: Option<Duration>,
-    /// EBU R128, once measured; `None` for a file that is silent throughout.
+    /// EBU R 128, once measured.
     pub loudness: Option<Loudness>,
     /// Size and modification time: another content, another key.
     pub version: FileVersion,
@@ -141,22 +141,13 @@ pub struct Unplayable {
     pub reason: String,
 }
 
-/// What measuring a whole file found out.
-#[derive(Debug, Clone, Copy)]
-pub struct Measurement {
-    /// `None` where the file is silent throughout.
-    pub loudness: Option<Loudness>,
-    /// Of the decoded audio.
-    pub duration: Option<Duration>,
-}
-
 /// Measures whole files; the seam at which tests count and fake.
 pub trait Measurer: Send + Sync + 'static {
     /// Decodes `path` to its end. `Ok(None)` when `cancelled` turned true on the way.
     ///
     /// # Errors
     /// Why the file cannot be played, in words.
-    fn measure(&self, path: &Path, cancelled: &dyn Fn() -> bool) -> Result<Option<Measurement>, String>;
+    fn measure(&self, path: &Path, cancelled: &dyn Fn() -> bool) -> Result<Option<Measured>, String>;
 }
 
 /// Asks the library from other stages. Cheap to clone; outlives restarts of the actor.

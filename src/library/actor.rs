@@ -17,10 +17,10 @@ use super::settling::Settling;
 use super::shelf::{Headers, Shelf};
 use super::watch::{FolderWatch, mounts};
 use super::{
-    CATALOGUE_FILE, FileVersion, Library, LibraryConfig, LibraryError, LibraryHandle, Measurement, Measurer,
+    CATALOGUE_FILE, FileVersion, Library, LibraryConfig, LibraryError, LibraryHandle, Measurer,
     REPORTS, Unplayable, tags, unix_nanos,
 };
-use crate::audio::loudness;
+use crate::audio::loudness::{self, Measured};
 
 /// Collects the changes of one copy into one walk.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -48,22 +48,9 @@ const LOOK_BATCH: usize = 16;
 struct AudioMeasurer;
 
 impl Measurer for AudioMeasurer {
-    fn measure(&self, path: &Path, cancelled: &dyn Fn() -> bool) -> Result<Option<Measurement>, String> {
-        let measured = loudness::measure(path, cancelled).map_err(|error| chain(&error))?;
-        Ok(measured.map(|found| Measurement { loudness: found.loudness, duration: found.duration }))
+    fn measure(&self, path: &Path, cancelled: &dyn Fn() -> bool) -> Result<Option<Measured>, String> {
+        loudness::measure(path, &|| !cancelled()).map_err(|error| error.to_string())
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
 }
 
 /// Does the library's work. It may be run again after a failure and starts over from the catalogue.
@@ -111,7 +98,7 @@ impl LibraryActor {
         let result = self.run_inner(&cancel).await;
         match &result {
             Ok(()) => tracing::debug!("library stopped"),
-            Err(error) => tracing::error!(error = %chain(error), "library failed"),
+            Err(error) => tracing::error!(error = error as &dyn std::error::Error, "library failed"),
         }
         result
     }
@@ -158,7 +145,7 @@ enum Done {
     Walked { watch: Option<FolderWatch>, walk: Walk, took: Duration },
     Identified(Vec<(File, Result<Headers, String>)>),
     /// `None`: cancelled, or the file changed on the way.
-    Measured(File, Option<Result<Measurement, String>>),
+    Measured(File, Option<Result<Measured, String>>),
     Polled(Roots),
     Saved(std::io::Result<()>),
 }
@@ -396,7 +383,7 @@ fn measure(
     measurer: &dyn Measurer,
     file: &File,
     cancelled: &dyn Fn() -> bool,
-) -> Option<Result<Measurement, String>> {
+) -> Option<Result<Measured, String>> {
     let outcome = catch_unwind(AssertUnwindSafe(|| measurer.measure(&file.path, cancelled)));
     let result = outcome.unwrap_or_else(|_| Err("the decoder panicked".to_owned()));
     let version = std::fs::metadata(&file.path).map(|metadata| FileVersion::of(&metadata));

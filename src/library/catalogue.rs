@@ -45,30 +45,16 @@ pub(super) struct Facts {
 pub(super) enum Verdict {
     /// Not measured yet.
     Pending,
-    /// Plays, and is silent throughout.
-    Silent,
     /// Plays.
-    Measured { integrated_lufs: f64, true_peak: f64 },
+    Measured(Loudness),
     /// Does not.
     Unplayable { reason: String },
 }
 
 impl Verdict {
-    /// Only finite levels count: JSON has no others, and no gain follows from them.
-    pub(super) fn measured(loudness: Option<Loudness>) -> Self {
-        match loudness {
-            Some(Loudness { integrated_lufs, true_peak })
-                if integrated_lufs.is_finite() && true_peak.is_finite() =>
-            {
-                Self::Measured { integrated_lufs, true_peak }
-            }
-            _ => Self::Silent,
-        }
-    }
-
     pub(super) fn loudness(&self) -> Option<Loudness> {
         match *self {
-            Self::Measured { integrated_lufs, true_peak } => Some(Loudness { integrated_lufs, true_peak }),
+            Self::Measured(loudness) => Some(loudness),
             _ => None,
         }
     }
@@ -257,7 +243,7 @@ mod tests {
         Facts { fingerprint: fingerprint.into(), tags, duration: Some(Duration::from_millis(1500)), verdict }
     }
 
-    const LOUD: Verdict = Verdict::Measured { integrated_lufs: -9.5, true_peak: 0.25 };
+    const LOUD: Verdict = Verdict::Measured(Loudness { integrated_lufs: -9.5, true_peak: 0.25 });
 
     #[test]
     fn a_stored_catalogue_reads_back() {
@@ -265,7 +251,7 @@ mod tests {
         let path = folder.path().join("new/catalogue.json");
         let all = [
             (file(b"/m/a.mp3", 1), facts("aa", LOUD)),
-            (file(b"/m/caf\xe9.mp3", 2), facts("bb", Verdict::Silent)),
+            (file(b"/m/caf\xe9.mp3", 2), facts("bb", Verdict::Pending)),
             (file(b"/m/c.mp3", 3), facts("cc", Verdict::Unplayable { reason: "no".into() })),
         ];
         let mut catalogue = Catalogue::default();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::catalogue::{Catalogue, Facts, Verdict};
 use super::scanner::File;
-use super::{Library, Measurement, Tags, Track, Unplayable};
+use super::{Library, Tags, Track, Unplayable};
+use crate::audio::loudness::Measured;
 
 /// The state behind a [`Library`] snapshot.
 #[derive(Debug, Default)]
@@ -137,15 +138,15 @@ impl Shelf {
     pub(super) fn measured(
         &mut self,
         file: &File,
-        result: Result<Measurement, String>,
+        result: Result<Measured, String>,
         catalogue: &mut Catalogue,
     ) {
         let Some(slot) = self.slot(file) else { return };
         let Some(mut facts) = slot.facts.clone() else { return };
         match result {
-            Ok(measurement) => {
-                facts.duration = measurement.duration.or(facts.duration);
-                facts.verdict = Verdict::measured(measurement.loudness);
+            Ok(measured) => {
+                facts.duration = Some(measured.duration);
+                facts.verdict = Verdict::Measured(measured.loudness);
             }
             Err(reason) => {
                 warn_once(slot, &reason);
@@ -209,6 +210,7 @@ fn warn_once(slot: &Slot, reason: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::loudness::{Loudness, SILENT_LUFS};
     use crate::library::FileVersion;
 
     fn file(name: &str, size: u64) -> File {
@@ -225,7 +227,11 @@ mod tests {
         (shelf, catalogue)
     }
 
-    const SILENT: Measurement = Measurement { loudness: None, duration: None };
+    const SILENT: Measured = Measured {
+        loudness: Loudness { integrated_lufs: SILENT_LUFS, true_peak: 0.0 },
+        duration: Duration::from_secs(1),
+        skipped_packets: 0,
+    };
 
     #[test]
     fn tracks_are_there_before_anything_is_known_of_them() {
