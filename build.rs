@@ -21,8 +21,7 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(has_hls_js)");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let found = find_hls_js(&out_dir).and_then(|source| {
-        fs::copy(&source, out_dir.join("hls.js"))
-            .map_err(|error| format!("{}: {error}", source.display()))
+        fs::copy(&source, out_dir.join("hls.js")).map_err(|error| format!("{}: {error}", source.display()))
     });
     match found {
         Ok(_) => println!("cargo:rustc-cfg=has_hls_js"),
@@ -73,7 +72,12 @@ fn npm_ci(work: &Path) -> Result<(), String> {
     let log = fs::File::create(work.join("npm.log")).map_err(|error| format!("npm.log: {error}"))?;
     let mut child = Command::new(npm)
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"])
-        .args(["--fetch-retries=1", "--fetch-retry-maxtimeout=5000", "--fetch-timeout=20000"])
+        .args([
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+            "--fetch-retry-maxtimeout=5000",
+            "--fetch-timeout=20000",
+        ])
         .current_dir(work)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,1 +1,249 @@
-//! station.toml: composed of the stages' own sections.
+//! station.toml: composed of the stages' own sections, loaded and validated.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoder::EncoderConfig;
+use crate::hls::HlsConfig;
+use crate::http::HttpConfig;
+use crate::ipfs::IpfsConfig;
+use crate::library::LibraryConfig;
+use crate::logging::LogConfig;
+use crate::player::{PlayerConfig, PlayerError};
+use crate::retention::RetentionConfig;
+
+/// `[station]`: who it is and where it keeps its things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StationConfig {
+    /// Name that listeners see, 1 to 64 characters.
+    pub name: String,
+    /// Folder of everything that the station keeps.
+    pub data: PathBuf,
+}
+
+impl Default for StationConfig {
+    fn default() -> Self {
+        Self { name: "Skywave".into(), data: "skywave-data".into() }
+    }
+}
+
+/// The whole configuration; every key has a default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who it is.
+    pub station: StationConfig,
+    /// Where the music is.
+    pub library: LibraryConfig,
+    /// How it is played.
+    pub player: PlayerConfig,
+    /// What is encoded.
+    pub encoder: EncoderConfig,
+    /// The grid of the stream.
+    pub hls: HlsConfig,
+    /// The node.
+    pub ipfs: IpfsConfig,
+    /// How much of the past is kept.
+    pub retention: RetentionConfig,
+    /// The web server.
+    pub http: HttpConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// A mistake in the configuration, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// The file; `None` for a mistake on the command line.
+    pub file: Option<PathBuf>,
+    /// Line in the file, from 1, where it is known.
+    pub line: Option<usize>,
+    /// Key with its section, such as `hls.lead`; empty where there is none.
+    pub key: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Display for ConfigError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{}:{line}: ", file.display())?,
+            (Some(file), None) => write!(f, "{}: ", file.display())?,
+            (None, _) => write!(f, "command line: ")?,
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`. Relative folders in it count from the current folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with file, line and key of the first mistake.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = Self::read(path)?;
+        let config = Self::parse(&text, path)?;
+        config.validate().map_err(|(key, reason)| locate(path, &text, key, reason))?;
+        Ok(config)
+    }
+
+    /// Reads the file without the checks that [`Config::validate`] makes.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with file, line and key of the first mistake.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_of(text, span.start));
+            ConfigError {
+                file: Some(path.to_owned()),
+                line,
+                key: line.map_or_else(String::new, |line| key_at(text, line)),
+                reason: error.message().to_owned(),
+            }
+        })
+    }
+
+    /// The text of the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that names the file.
+    pub fn read(path: &Path) -> Result<String, ConfigError> {
+        std::fs::read_to_string(path).map_err(|error| ConfigError {
+            file: Some(path.to_owned()),
+            line: None,
+            key: String::new(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Checks what types cannot say. The error is the key and what is wrong with it.
+    pub fn validate(&self) -> Result<(), (String, String)> {
+        let name = self.station.name.trim();
+        if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
+            return Err(("station.name".into(), "must be 1 to 64 printable characters".into()));
+        }
+        self.library.validate().map_err(|error| ("library.music".to_owned(), error.to_string()))?;
+        self.player.validate().map_err(|error| match &error {
+            PlayerError::OutOfRange { key, .. } => (format!("player.{key}"), error.to_string()),
+            _ => ("player".to_owned(), error.to_string()),
+        })?;
+        let owned = |(key, reason): (&str, String)| (key.to_owned(), reason);
+        self.encoder.validate().map_err(owned)?;
+        self.hls.validate().map_err(owned)?;
+        self.ipfs.validate().map_err(owned)?;
+        self.retention.validate().map_err(owned)?;
+        self.log.validate().map_err(owned)
+    }
+
+    /// Folder of the IPFS repo.
+    pub fn repo(&self) -> PathBuf {
+        self.ipfs.repo.clone().unwrap_or_else(|| self.station.data.join("ipfs"))
+    }
+
+    /// Sections that differ from `other` and are read only at the start.
+    pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        let changed = [
+            ("station", self.station != other.station),
+            ("library.settle", self.library.settle != other.library.settle),
+            ("encoder", self.encoder != other.encoder),
+            ("hls", self.hls != other.hls),
+            ("ipfs", self.ipfs != other.ipfs),
+            ("retention", self.retention != other.retention),
+            ("http", self.http != other.http),
+            ("log", self.log != other.log),
+        ];
+        changed.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()
+    }
+}
+
+/// Finds the line of `key` in the file; a mistake that the file does not hold came from the command line.
+pub fn locate(path: &Path, text: &str, key: String, reason: String) -> ConfigError {
+    let line = (1..=text.lines().count()).find(|line| key_at(text, *line) == key);
+    ConfigError { file: line.map(|_| path.to_owned()), line, key, reason }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// The key that stands on a line, with the section above it; of a section header, the section.
+fn key_at(text: &str, line: usize) -> String {
+    let bare =
+        |line: &str| line.trim().trim_start_matches('[').split(']').next().unwrap_or("").trim().to_owned();
+    let lines: Vec<&str> = text.lines().take(line).collect();
+    let section = lines.iter().rev().find(|line| line.trim_start().starts_with('['));
+    let section = section.map_or_else(String::new, |line| bare(line));
+    let last = lines.last().map_or("", |line| line.trim());
+    match last.split_once('=') {
+        Some((key, _)) if !last.starts_with('[') && section.is_empty() => key.trim().to_owned(),
+        Some((key, _)) if !last.starts_with('[') => format!("{section}.{}", key.trim()),
+        _ => section,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(text: &str) -> ConfigError {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("station.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).unwrap_err()
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_is_built_in() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("board/station.toml");
+        let shipped = Config::load(&path).unwrap();
+        assert_eq!(shipped, Config::default());
+        // And it names every key, so that an owner sees what there is.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let table: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
+        for (section, keys) in &table {
+            for key in keys.as_table().unwrap().keys() {
+                assert!(
+                    text.contains(&format!("{key} =")) || text.contains(&format!("{section}.{key}]")),
+                    "{section}.{key}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_name_file_line_and_key() {
+        let error = mistake("[hls]\nlead = \"60s\"\nleed = \"60s\"\n");
+        assert_eq!((error.line, error.key.as_str()), (Some(3), "hls.leed"));
+        assert!(error.to_string().contains("station.toml:3: hls.leed: unknown field"), "{error}");
+
+        let error = mistake("[hls]\n\nlead = \"soon\"\n");
+        assert_eq!((error.line, error.key.as_str()), (Some(3), "hls.lead"));
+
+        let error = mistake("[library]\nmusic = [\"/nonexistent/music\"]\n");
+        assert_eq!((error.line, error.key.as_str()), (Some(2), "library.music"));
+        assert!(error.reason.contains("/nonexistent/music"), "{error}");
+
+        let error = mistake("[hls]\nsegment = \"4s\"\n");
+        assert_eq!((error.line, error.key.as_str()), (Some(2), "hls.segment"));
+
+        let error = mistake("[[encoder.rendition]]\nname = \"x\"\nbitrate = 5\n");
+        assert_eq!(error.line.map(|_| error.key.as_str()), Some("encoder.rendition"));
+
+        let error = mistake("[radio]\n");
+        assert_eq!((error.line, error.key.as_str()), (Some(1), "radio"));
+
+        assert!(mistake("[hls\n").line.is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = Config::load(Path::new("/nonexistent/station.toml")).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/station.toml"), "{error}");
+    }
+}

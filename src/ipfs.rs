@@ -28,6 +28,9 @@ pub struct IpfsConfig {
     pub listen: Vec<String>,
     /// Opens no swarm port and connects to nobody; the station is heard over HTTP only.
     pub offline: bool,
+    /// Folder of the repo; `<data>/ipfs` where it is not given. On a board it lies in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<PathBuf>,
     /// How long a signed IPNS record is valid (EOL in the IPNS specification).
     #[serde(with = "humantime_serde")]
     pub record_validity: std::time::Duration,
@@ -41,6 +44,7 @@ impl Default for IpfsConfig {
         Self {
             listen: vec!["/ip4/0.0.0.0/tcp/4001".into()],
             offline: false,
+            repo: None,
             record_validity: std::time::Duration::from_secs(48 * 3600),
             record_ttl: std::time::Duration::from_secs(5),
         }

@@ -30,10 +30,11 @@ use crate::ipfs::ipns::{self, SignedRecord};
 use crate::ipfs::{Block, Blocks, Identity, IpfsError};
 use crate::metrics::{Metrics, RenditionLabel};
 use crate::state::{StateError, StateFile};
+use crate::supervisor::waiting;
 use catalogue::Catalogue;
 use live_window::StoredSegment;
 use numbers::Numbers;
-use station::Station;
+pub use station::Station;
 use stream_tree::{Entry, StreamTree};
 
 /// Why the publisher stage stopped.
@@ -56,15 +57,6 @@ pub enum PublisherError {
     State(#[from] StateError),
 }
 
-/// What is on air, for http and everyone downstream.
-#[derive(Debug, Clone)]
-pub struct OnAir {
-    /// The stream tree.
-    pub tree: Arc<StreamTree>,
-    /// The IPNS record that names it.
-    pub record: Option<SignedRecord>,
-}
-
 /// What one tick changed, for retention.
 #[derive(Debug, Clone, Default)]
 pub struct Tick {
@@ -80,6 +72,8 @@ pub struct Published {
     pub catalogue: Catalogue,
     /// The counters; written in steps.
     pub numbers: Numbers,
+    /// What station.json says.
+    station: Station,
     /// A segment that was taken and is not stored yet.
     pending: Option<Segment>,
     /// Blocks of the tree on air that are not media: directories, playlists, station.json.
@@ -90,8 +84,15 @@ pub struct Published {
 
 impl Published {
     /// Goes on with what a run before left.
-    pub fn new(catalogue: Catalogue, numbers: Numbers) -> Self {
-        Self { catalogue, numbers, pending: None, tree_blocks: HashSet::new(), backlog: Tick::default() }
+    pub fn new(catalogue: Catalogue, numbers: Numbers, station: Station) -> Self {
+        Self {
+            catalogue,
+            numbers,
+            station,
+            pending: None,
+            tree_blocks: HashSet::new(),
+            backlog: Tick::default(),
+        }
     }
 }
 
@@ -128,10 +129,14 @@ pub struct Publisher {
     pub input: Arc<Mutex<mpsc::Receiver<Segment>>>,
     /// First segment number to keep, from retention.
     pub keep_from: watch::Receiver<u64>,
+    /// Addresses of the node, as they become known.
+    pub addresses: watch::Receiver<Vec<String>>,
     /// What is on air.
-    pub on_air: watch::Sender<Option<OnAir>>,
-    /// The facts of station.json that do not change from tick to tick, and the file itself.
-    pub station: watch::Sender<Station>,
+    pub tree: watch::Sender<Option<Arc<StreamTree>>>,
+    /// The IPNS record that names it.
+    pub record: watch::Sender<Option<SignedRecord>>,
+    /// station.json, there before anything is on air.
+    pub station_json: watch::Sender<Bytes>,
     /// What ticks changed, to retention.
     pub ticks: mpsc::Sender<Tick>,
     /// Whether the station is on air.
@@ -150,6 +155,7 @@ impl Publisher {
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), PublisherError> {
         let mut input = self.input.lock().await;
         let mut published = self.published.lock().await;
+        self.introduce(&mut published);
         if published.catalogue.window.listed() > 0 {
             self.tick(&mut published, Vec::new()).await?;
         }
@@ -161,7 +167,7 @@ impl Publisher {
             let due = self.next_reveal(&published);
             tokio::select! {
                 () = cancel.cancelled() => break,
-                () = sleep_until(due) => {}
+                () = waiting(&self.health, sleep_until(due)) => {}
                 segment = input.recv() => match segment {
                     Some(segment) => published.pending = Some(segment),
                     None => break,
@@ -248,6 +254,7 @@ impl Publisher {
             .backlog
             .unlinked
             .extend(gone.iter().flat_map(|segment| &segment.media).map(|entry| entry.cid));
+        self.describe(published);
         let (tree, blocks) = self.build(published);
         let fresh = blocks.iter().filter(|block| !published.tree_blocks.contains(&block.cid));
         try_join_all(fresh.map(|block| self.blocks.put_pinned(block))).await.map_err(PublisherError::Tree)?;
@@ -256,7 +263,8 @@ impl Publisher {
         published.tree_blocks = now;
         let record = self.sign(published, tree.root);
         let newest = tree.newest;
-        self.on_air.send_replace(Some(OnAir { tree: Arc::new(tree), record }));
+        self.tree.send_replace(Some(Arc::new(tree)));
+        self.record.send_replace(record);
         self.catalogue_file.save(&published.catalogue)?;
         published.backlog.aired.extend(aired);
         // Never waits for retention: while it is busy, the backlog goes with the next tick.
@@ -265,6 +273,21 @@ impl Publisher {
         }
         self.report(published, newest, began);
         Ok(())
+    }
+
+    /// Says who the station is before it is on air.
+    fn introduce(&self, published: &mut Published) {
+        published.station.addresses = self.addresses.borrow().clone();
+        self.station_json.send_replace(published.station.to_json());
+    }
+
+    /// Brings station.json up to the live edge.
+    fn describe(&self, published: &mut Published) {
+        let newest = published.catalogue.window.aired().next_back();
+        let playing = newest.and_then(|segment| segment.now_playing.clone());
+        let newest = newest.map_or(0, |segment| segment.n);
+        published.station.update(newest, variants(&published.catalogue), playing);
+        self.introduce(published);
     }
 
     /// Every file of the tree, and the blocks of those that are not stored yet.
@@ -287,13 +310,10 @@ impl Publisher {
             let text = Bytes::from(playlist.to_string());
             catalogue.parameters.iter().for_each(|p| add(format!("{}/live.m3u8", p.rendition), text.clone()));
         }
-        let variants = variants(catalogue);
-        add("stream.m3u8".into(), MultivariantPlaylist { variants: variants.clone() }.to_string().into());
-        let newest = catalogue.window.aired().next_back();
-        let playing = newest.and_then(|segment| segment.now_playing.clone());
-        let newest = newest.map_or(0, |segment| segment.n);
-        self.station.send_modify(|station| station.update(newest, variants, playing));
-        add("station.json".into(), self.station.borrow().to_json());
+        let multivariant = MultivariantPlaylist { variants: variants(catalogue) };
+        add("stream.m3u8".into(), multivariant.to_string().into());
+        add("station.json".into(), published.station.to_json());
+        let newest = catalogue.window.aired().next_back().map_or(0, |segment| segment.n);
         blocks.dedup_by_key(|block| block.cid);
         let (tree, directories) = stream_tree::build(newest, files);
         blocks.extend(directories);

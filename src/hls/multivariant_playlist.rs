@@ -30,8 +30,8 @@ impl Display for MultivariantPlaylist {
         for v in &self.variants {
             writeln!(
                 f,
-                "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",NAME=\"{}\"\n{}/live.m3u8",
-                v.bandwidth, v.average_bandwidth, v.codecs, v.name, v.name
+                "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"\n{}/live.m3u8",
+                v.bandwidth, v.average_bandwidth, v.codecs, v.name
             )?;
         }
         Ok(())

@@ -7,9 +7,14 @@ use rust_ipfs::builder::DefaultIpfsBuilder;
 use rust_ipfs::p2p::MultiaddrExt;
 use rust_ipfs::repo::Repo;
 use rust_ipfs::{Ipfs, Multiaddr};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Blocks, Identity, IpfsConfig, IpfsError};
+
+/// How often the node looks whether its addresses changed.
+const ADDRESSES_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The running node; offline it is the repo alone.
 pub struct Node {
@@ -67,10 +72,24 @@ impl Node {
         addresses.into_iter().map(|a| format!("{a}/p2p/{peer}")).collect()
     }
 
+    /// Keeps `addresses` true until `cancel` fires; ports are known a moment after the start.
+    pub async fn follow_addresses(&self, addresses: watch::Sender<Vec<String>>, cancel: CancellationToken) {
+        let mut every = tokio::time::interval(ADDRESSES_EVERY);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = every.tick() => {
+                    let now = self.addresses().await;
+                    addresses.send_if_modified(|known| *known != now && { *known = now; true });
+                }
+            }
+        }
+    }
+
     /// Closes connections and stops the node's tasks.
-    pub async fn stop(self) {
-        if let Some(swarm) = self.swarm {
-            swarm.exit_daemon().await;
+    pub async fn stop(&self) {
+        if let Some(swarm) = &self.swarm {
+            swarm.clone().exit_daemon().await;
         }
     }
 }

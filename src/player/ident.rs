@@ -114,7 +114,8 @@ impl Ident {
         for (pads, bells) in direct.into_iter().zip(sent) {
             let echo = self.echo.process(bells);
             let mix = [0, 1].map(|side| pads[side] + bells[side] + echo[side]);
-            let room = self.room.process([0, 1].map(|side| 0.5 * pads[side] + 0.8 * bells[side] + echo[side]));
+            let room =
+                self.room.process([0, 1].map(|side| 0.5 * pads[side] + 0.8 * bells[side] + echo[side]));
             self.left_over.extend([0, 1].map(|side| LEVEL * (mix[side] + 0.35 * room[side])));
         }
     }
