@@ -1,1 +1,171 @@
-//! The only wiring: start and shutdown.
+//! The only wiring: start, reload, shutdown.
+
+mod restore;
+mod wiring;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::encoder::EncoderError;
+use crate::health::Health;
+use crate::http::{self, HttpError};
+use crate::ipfs::{Identity, IpfsError, Node};
+use crate::library::{Library, LibraryHandle};
+use crate::metrics::Metrics;
+use crate::player::PlayerHandle;
+use crate::publisher::stream_tree::StreamTree;
+use crate::state::StateError;
+use wiring::{Parts, Stage, Wiring};
+
+/// How long the stages may take to drain, all together.
+const DRAIN_LIMIT: Duration = Duration::from_millis(2_500);
+
+/// Why the station cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {path}")]
+    Data {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The web server cannot have its port.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The node did not start.
+    #[error(transparent)]
+    Ipfs(#[from] IpfsError),
+    /// The encoders refuse the configuration.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// State of the run before cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Makes what a first start would make: the key and the repo. Returns the station's IPNS name.
+///
+/// # Errors
+/// [`StartError`] with what could not be made.
+pub async fn init(config: &Config) -> Result<String, StartError> {
+    let identity = prepare(config)?;
+    let name = identity.ipns_name();
+    let offline = crate::ipfs::IpfsConfig { offline: true, ..config.ipfs.clone() };
+    Node::start(&offline, identity, &config.repo()).await?;
+    Ok(name)
+}
+
+fn prepare(config: &Config) -> Result<Identity, StartError> {
+    let data = &config.station.data;
+    std::fs::create_dir_all(data).map_err(|source| StartError::Data { path: data.clone(), source })?;
+    Ok(Identity::load_or_create(&data.join("identity.key"))?)
+}
+
+/// The running station.
+pub struct Appliance {
+    address: SocketAddr,
+    ipns_name: String,
+    library: LibraryHandle,
+    player: PlayerHandle,
+    tree: watch::Receiver<Option<Arc<StreamTree>>>,
+    health: Health,
+    node: Arc<Node>,
+    /// Cancelled in this order, each awaited before the next.
+    stages: Vec<Stage>,
+}
+
+impl Appliance {
+    /// Starts every stage. The clock tells Unix time; all else runs on tokio's.
+    ///
+    /// # Errors
+    /// [`StartError`] with what stands in the way; nothing keeps running then.
+    pub async fn start(config: &Config, clock: SharedClock) -> Result<Self, StartError> {
+        let bound = http::bind(&config.http).await?;
+        let identity = prepare(config)?;
+        let node = Arc::new(Node::start(&config.ipfs, identity, &config.repo()).await?);
+        let (health, metrics) = (Health::new(), Metrics::new());
+        health.set_off_air("starting");
+        let origin = Instant::now();
+        let restored = restore::restore(config, &node, &clock, origin).await?;
+        let parts = Parts { config, clock, origin, node: node.clone(), health: health.clone(), metrics };
+        let mut wiring = Wiring::new(&parts);
+        let (library, player, pcm) = wiring.library_and_player(&parts);
+        let segments = wiring.encoder_and_hls(&parts, &restored, pcm);
+        let content = wiring.publisher_and_retention(&parts, restored, segments);
+        let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
+        wiring.http(&parts, bound, content);
+        wiring.follow_library(&parts, library.snapshot());
+        Ok(Self { address, ipns_name, library, player, tree, health, node, stages: wiring.into_stages() })
+    }
+
+    /// Where the web server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The station's IPNS name, `k51...`.
+    pub fn ipns_name(&self) -> &str {
+        &self.ipns_name
+    }
+
+    /// What is known of the music.
+    pub fn library(&self) -> watch::Receiver<Arc<Library>> {
+        self.library.snapshot()
+    }
+
+    /// What is on air.
+    pub fn tree(&self) -> watch::Receiver<Option<Arc<StreamTree>>> {
+        self.tree.clone()
+    }
+
+    /// What the stages say of themselves.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The node, for whoever wants to look at its blocks.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Takes in what can change while the station is on air; returns the sections that need a restart.
+    pub fn reload(&self, before: &Config, now: &Config) -> Vec<&'static str> {
+        if before.library.music != now.library.music {
+            self.library.set_folders(now.library.music.clone());
+        }
+        if before.player != now.player {
+            self.player.set_config(now.player.clone());
+        }
+        now.needs_restart(before)
+    }
+
+    /// Stops the stages in flow order, each after the one before has drained, and closes the node.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        self.health.set_off_air("shutting down");
+        for stage in self.stages {
+            stage.cancel.cancel();
+            let abort = stage.task.abort_handle();
+            if timeout_at(deadline, stage.task).await.is_err() {
+                warn!(stage = stage.name, "stage did not end in time");
+                abort.abort();
+            }
+        }
+        if timeout_at(deadline + Duration::from_millis(200), self.node.stop()).await.is_err() {
+            warn!("the IPFS node did not end in time");
+        }
+        info!("station stopped");
+    }
+}

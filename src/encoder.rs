@@ -6,7 +6,6 @@
 pub mod aac;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,13 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audio::CHANNELS;
 use crate::health::StageHealth;
-use crate::metrics::Metrics;
 use crate::player::{NowPlaying, PcmBlock};
 use crate::supervisor::waiting;
 use aac::{AacEncoder, AacError, FRAME_SAMPLES};
-
-/// A block that takes longer than this has hung.
-pub const STALL_AFTER: Duration = Duration::from_secs(20);
 
 /// `[[encoder.rendition]]`: one quality of the same programme.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,8 +188,6 @@ pub struct Encoder {
     pub output: mpsc::Sender<EncodedBlock>,
     /// Where the stage reports.
     pub health: StageHealth,
-    /// Where it counts.
-    pub metrics: Metrics,
 }
 
 impl Encoder {

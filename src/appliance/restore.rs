@@ -1,0 +1,59 @@
+//! Makes what the run before left fit for this one.
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::StartError;
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::encoder::EncoderSet;
+use crate::hls::timeline::Last;
+use crate::hls::{Hls, cmaf};
+use crate::ipfs::{Block, Node};
+use crate::publisher::catalogue::Catalogue;
+use crate::publisher::numbers::Numbers;
+use crate::publisher::stream_tree::Entry;
+use crate::retention;
+use crate::state::{Durability, StateFile};
+
+/// Where the station goes on.
+pub(super) struct Restored {
+    pub(super) catalogue: Catalogue,
+    pub(super) catalogue_file: StateFile,
+    pub(super) numbers: Numbers,
+    pub(super) last: Option<Last>,
+    pub(super) encoder_delay: u32,
+}
+
+/// Reads catalogue and numbers, stores the init segments, and sweeps what a crash left in the repo.
+pub(super) async fn restore(
+    config: &Config,
+    node: &Node,
+    clock: &SharedClock,
+    origin: Instant,
+) -> Result<Restored, StartError> {
+    let renditions = &config.encoder.rendition;
+    let parameters = EncoderSet::new(renditions)?.parameters(renditions);
+    let encoder_delay = parameters.iter().map(|p| p.delay).max().unwrap_or(0);
+    let init: Vec<_> = parameters.iter().map(|p| Block::raw(cmaf::init_segment(p))).collect();
+    for block in &init {
+        node.blocks().put_pinned(block).await?;
+    }
+    let segment_ms = u64::try_from(config.hls.segment.as_millis()).unwrap_or(u64::MAX);
+    let unix_seconds = u64::try_from(clock.unix_millis() / 1_000).unwrap_or(0);
+    let numbers_file = StateFile::new(config.station.data.join("numbers.json"), Durability::Power);
+    let numbers = Numbers::load(numbers_file, segment_ms, unix_seconds)?;
+    let catalogue_file = StateFile::new(config.repo().join("window.json"), Durability::Process);
+    let stored = catalogue_file.load::<Catalogue>()?.filter(|c| c.fits(segment_ms, &parameters));
+    let mut catalogue = stored.unwrap_or_else(|| {
+        let init = init.iter().map(Entry::from).collect();
+        Catalogue::new(segment_ms, parameters, init, numbers.discontinuities())
+    });
+    let now = Hls::reading(clock, origin);
+    let last = catalogue.settle(node.blocks(), &config.hls, now, numbers.last_segment()).await?;
+    let removed = retention::sweep(node.blocks(), &catalogue.needed()).await?;
+    if removed > 0 {
+        info!(blocks = removed, "removed what the run before left over");
+    }
+    Ok(Restored { catalogue, catalogue_file, numbers, last, encoder_delay })
+}

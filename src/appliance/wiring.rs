@@ -1,0 +1,286 @@
+//! Joins the stages by their channels and starts them, in flow order.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::restore::Restored;
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::encoder::Encoder;
+use crate::health::{Health, LibraryHealth, StageHealth};
+use crate::hls::{Hls, Segment};
+use crate::http::{self, Bound, Content};
+use crate::ipfs::Node;
+use crate::library::{Library, LibraryActor, LibraryHandle};
+use crate::metrics::Metrics;
+use crate::player::{PcmBlock, PlayerActor, PlayerHandle};
+use crate::publisher::{Published, Publisher, PublisherSettings, Station};
+use crate::retention::Retention;
+use crate::supervisor::Supervisor;
+
+/// Blocks and segments that wait between two stages.
+const CHANNEL: usize = 2;
+/// Ticks that wait for retention.
+const TICKS: usize = 256;
+/// A stage that says nothing for this long hangs.
+const STALL_AFTER: Duration = Duration::from_secs(20);
+
+/// What every stage is made from.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) clock: SharedClock,
+    pub(super) origin: Instant,
+    pub(super) node: Arc<Node>,
+    pub(super) health: Health,
+    pub(super) metrics: Metrics,
+}
+
+/// A running stage and how to stop it.
+pub(super) struct Stage {
+    pub(super) name: &'static str,
+    pub(super) cancel: CancellationToken,
+    pub(super) task: JoinHandle<()>,
+}
+
+/// Collects the stages as they start.
+pub(super) struct Wiring {
+    supervisor: Supervisor,
+    stages: Vec<Stage>,
+}
+
+impl Wiring {
+    pub(super) fn new(parts: &Parts<'_>) -> Self {
+        let supervisor = Supervisor { health: parts.health.clone(), metrics: parts.metrics.clone() };
+        Self { supervisor, stages: Vec::new() }
+    }
+
+    /// The stages in the order in which they stop: flow order.
+    pub(super) fn into_stages(self) -> Vec<Stage> {
+        self.stages
+    }
+
+    /// Starts a stage that is restarted whenever it fails.
+    fn supervise<S, R, E>(&mut self, report: StageHealth, name: &'static str, stage: S)
+    where
+        S: Fn(CancellationToken) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let supervisor = self.supervisor.clone();
+        self.spawn(name, |cancel| async move { supervisor.keep_running(name, report, cancel, stage).await });
+    }
+
+    fn spawn<R>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> R)
+    where
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(task(cancel.clone()));
+        self.stages.push(Stage { name, cancel, task });
+    }
+
+    pub(super) fn library_and_player(
+        &mut self,
+        parts: &Parts<'_>,
+    ) -> (LibraryHandle, PlayerHandle, mpsc::Receiver<PcmBlock>) {
+        let config = parts.config;
+        let (library, actor) = LibraryActor::new(config.library.clone(), &config.station.data);
+        let actor = Arc::new(Mutex::new(actor));
+        self.supervise(parts.health.stage("library", None), "library", move |cancel| {
+            let actor = actor.clone();
+            async move { actor.lock().await.run(cancel).await }
+        });
+        let (output, pcm) = mpsc::channel(CHANNEL);
+        let report = parts.health.stage("player", Some(STALL_AFTER));
+        let (player, mut actor) = PlayerActor::new(config.player.clone(), library.clone(), fastrand::u64(..));
+        actor.report_to(report.clone(), parts.metrics.clone());
+        let actor = Arc::new(Mutex::new(actor));
+        self.supervise(report, "player", move |cancel| {
+            let (actor, output) = (actor.clone(), output.clone());
+            async move { actor.lock().await.run(&output, cancel).await }
+        });
+        (library, player, pcm)
+    }
+
+    pub(super) fn encoder_and_hls(
+        &mut self,
+        parts: &Parts<'_>,
+        restored: &Restored,
+        pcm: mpsc::Receiver<PcmBlock>,
+    ) -> mpsc::Receiver<Segment> {
+        let (output, coded) = mpsc::channel(CHANNEL);
+        let report = parts.health.stage("encoder", Some(STALL_AFTER));
+        let encoder = Arc::new(Encoder {
+            renditions: parts.config.encoder.rendition.clone(),
+            input: Arc::new(Mutex::new(pcm)),
+            output,
+            health: report.clone(),
+        });
+        self.supervise(report, "encoder", move |cancel| {
+            let encoder = encoder.clone();
+            async move { encoder.run(cancel).await }
+        });
+        let (output, segments) = mpsc::channel(CHANNEL);
+        let report = parts.health.stage("hls", Some(STALL_AFTER));
+        let hls = Arc::new(Hls {
+            config: parts.config.hls.clone(),
+            encoder_delay: restored.encoder_delay,
+            renditions: parts.config.encoder.rendition.len(),
+            clock: parts.clock.clone(),
+            origin: parts.origin,
+            last: Arc::new(Mutex::new(restored.last)),
+            input: Arc::new(Mutex::new(coded)),
+            output,
+            health: report.clone(),
+            metrics: parts.metrics.clone(),
+        });
+        self.supervise(report, "hls", move |cancel| {
+            let hls = hls.clone();
+            async move { hls.run(cancel).await }
+        });
+        segments
+    }
+
+    pub(super) fn publisher_and_retention(
+        &mut self,
+        parts: &Parts<'_>,
+        restored: Restored,
+        segments: mpsc::Receiver<Segment>,
+    ) -> Content {
+        let (config, identity) = (parts.config, parts.node.identity().clone());
+        let ipns_name = identity.ipns_name();
+        let (tree_sender, tree) = watch::channel(None);
+        let (station_sender, station) = watch::channel(Bytes::new());
+        let (address_sender, addresses) = watch::channel(Vec::new());
+        let (keep_sender, keep_from) = watch::channel(0);
+        let (tick_sender, ticks) = mpsc::channel(TICKS);
+        let aired = restored.catalogue.window.aired().map(|s| (s.n, s.bytes())).collect();
+        let retention = self.retention(parts, keep_sender, ticks, aired);
+        let station_name = Station::new(config.station.name.clone(), ipns_name.clone());
+        let report = parts.health.stage("publisher", Some(STALL_AFTER));
+        let publisher = Arc::new(Publisher {
+            settings: PublisherSettings {
+                segment: config.hls.segment,
+                target_duration: config.hls.grid().target_duration(),
+                playlist_segments: config.hls.playlist_segments(),
+                record_validity: config.ipfs.record_validity,
+                record_ttl: config.ipfs.record_ttl,
+            },
+            blocks: parts.node.blocks().clone(),
+            identity,
+            clock: parts.clock.clone(),
+            published: Arc::new(Mutex::new(Published::new(
+                restored.catalogue,
+                restored.numbers,
+                station_name,
+            ))),
+            catalogue_file: restored.catalogue_file,
+            input: Arc::new(Mutex::new(segments)),
+            keep_from,
+            addresses,
+            tree: tree_sender,
+            record: watch::channel(None).0,
+            station_json: station_sender,
+            ticks: tick_sender,
+            overall: parts.health.clone(),
+            health: report.clone(),
+            metrics: parts.metrics.clone(),
+        });
+        self.supervise(report, "publisher", move |cancel| {
+            let publisher = publisher.clone();
+            async move { publisher.run(cancel).await }
+        });
+        self.stages.push(retention);
+        let node = parts.node.clone();
+        self.spawn("addresses", |cancel| async move { node.follow_addresses(address_sender, cancel).await });
+        Content {
+            blocks: parts.node.blocks().clone(),
+            tree,
+            station,
+            ipns_name,
+            ipns_ttl: config.ipfs.record_ttl,
+            health: parts.health.clone(),
+            metrics: parts.metrics.clone(),
+        }
+    }
+
+    /// Retention runs before the publisher does, and stops after it.
+    fn retention(
+        &mut self,
+        parts: &Parts<'_>,
+        keep_from: watch::Sender<u64>,
+        ticks: mpsc::Receiver<crate::publisher::Tick>,
+        aired: Vec<(u64, u64)>,
+    ) -> Stage {
+        let mut window = parts.config.retention.window(parts.config.hls.segment);
+        for (n, bytes) in aired {
+            keep_from.send_replace(window.push(n, bytes));
+        }
+        let report = parts.health.stage("retention", Some(STALL_AFTER));
+        let retention = Arc::new(Retention {
+            window: Mutex::new(window),
+            blocks: parts.node.blocks().clone(),
+            input: Arc::new(Mutex::new(ticks)),
+            keep_from,
+            leaving: Mutex::new(VecDeque::new()),
+            health: report.clone(),
+            metrics: parts.metrics.clone(),
+        });
+        self.supervise(report, "retention", move |cancel| {
+            let retention = retention.clone();
+            async move { retention.run(cancel).await }
+        });
+        self.stages.pop().expect("the stage that was started just now")
+    }
+
+    pub(super) fn http(&mut self, parts: &Parts<'_>, bound: Bound, content: Content) {
+        let config = http::HttpConfig { listen: bound.address(), ..parts.config.http.clone() };
+        let first = Arc::new(Mutex::new(Some(bound)));
+        self.supervise(parts.health.stage("http", None), "http", move |cancel| {
+            let (first, config, content) = (first.clone(), config.clone(), content.clone());
+            async move {
+                let bound = match first.lock().await.take() {
+                    Some(bound) => bound,
+                    None => http::bind(&config).await?,
+                };
+                bound.run(content, cancel).await
+            }
+        });
+    }
+
+    /// Carries the library's counts to health and metrics.
+    pub(super) fn follow_library(&mut self, parts: &Parts<'_>, mut library: watch::Receiver<Arc<Library>>) {
+        let (health, metrics) = (parts.health.clone(), parts.metrics.clone());
+        self.spawn("library counts", |cancel| async move {
+            loop {
+                let now = library.borrow_and_update().clone();
+                metrics.library_tracks.set(i64::try_from(now.tracks.len()).unwrap_or(i64::MAX));
+                metrics.library_unplayable.set(i64::try_from(now.unplayable.len()).unwrap_or(i64::MAX));
+                health.set_library(counts(&now));
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    changed = library.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+    }
+}
+
+fn counts(library: &Library) -> LibraryHealth {
+    let unplayable = library.unplayable.iter().map(|u| (u.path.display().to_string(), u.reason.clone()));
+    LibraryHealth {
+        tracks: library.tracks.len(),
+        found: library.found,
+        scanned: library.scanned,
+        scanning: library.scanning,
+        unplayable: unplayable.collect(),
+    }
+}
