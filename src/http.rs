@@ -245,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_shows_the_defaults() {
+        #[derive(serde::Deserialize)]
+        struct Section {
+            http: HttpConfig,
+        }
+        let page = include_str!("../docs/http.md");
+        let (_, after) = page.split_once("```toml\n").unwrap();
+        let (section, _) = after.split_once("```").unwrap();
+        assert_eq!(toml::from_str::<Section>(section).unwrap().http, HttpConfig::default());
+    }
+
+    #[test]
     fn unknown_keys_and_limits_of_nothing_are_refused() {
         for text in ["port = 80", "max_connections = 0", "header_timeout = '0s'", "write_timeout = '-1s'"] {
             assert!(toml::from_str::<HttpConfig>(text).is_err(), "{text}");

@@ -53,6 +53,17 @@ impl Client {
         self.answer(method != "HEAD").await
     }
 
+    /// The status of a GET, or `None` where the server closes without an answer.
+    pub async fn status_of(&mut self, path: &str) -> Option<u16> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: station\r\n\r\n");
+        // A connection closed already may refuse the bytes; reading tells.
+        let _ = patiently(self.stream.write_all(request.as_bytes())).await;
+        if self.unread.is_empty() && !self.read_more().await {
+            return None;
+        }
+        Some(self.answer(true).await.status)
+    }
+
     /// Reads one answer; with `has_body`, as much of a body as its length says.
     pub async fn answer(&mut self, has_body: bool) -> Answer {
         let end = loop {

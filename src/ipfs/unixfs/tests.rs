@@ -204,6 +204,15 @@ fn packed_block_sizes_and_unknown_fields_are_read_as_protobuf_asks() {
 }
 
 #[test]
+fn numbers_of_more_than_64_bits_are_refused() {
+    let number = |last: &[u8]| Bytes::from([&[0x18], &[0xff; 9][..], last].concat());
+    assert_eq!(wire::parse_data(&number(&[0x01])).unwrap().filesize, Some(u64::MAX));
+    for last in [&[0x02][..], &[0x81, 0x00], &[0x80]] {
+        assert_eq!(wire::parse_data(&number(last)), None, "{last:?}");
+    }
+}
+
+#[test]
 fn nodes_written_by_another_implementation_are_read() {
     // The empty directory and the empty file, whose CIDs every IPFS implementation agrees on.
     let directory: Cid = "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn".parse().unwrap();
