@@ -21,8 +21,7 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(has_hls_js)");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let found = find_hls_js(&out_dir).and_then(|source| {
-        fs::copy(&source, out_dir.join("hls.js"))
-            .map_err(|error| format!("{}: {error}", source.display()))
+        fs::copy(&source, out_dir.join("hls.js")).map_err(|error| format!("{}: {error}", source.display()))
     });
     match found {
         Ok(_) => println!("cargo:rustc-cfg=has_hls_js"),

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn every_module_a_script_imports_is_in_the_binary() {
-        let scripts = ASSETS.iter().filter(|asset| asset.path.ends_with(".js") && asset.path != "/assets/hls.js");
+        let scripts =
+            ASSETS.iter().filter(|asset| asset.path.ends_with(".js") && asset.path != "/assets/hls.js");
         let mut imports = 0;
         for script in scripts {
             for module in quoted_after(text(script.path), " from ") {
