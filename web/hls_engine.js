@@ -50,7 +50,7 @@ const CONFIG = {
 };
 
 export class HlsEngine {
-  /** `on`: renditions, playing, nowPlaying, arrived, well, broken, error. */
+  /** `on`: renditions, playing, nowPlaying, arrived, well, reattached, broken, error. */
   constructor(Hls, audio, url, on) {
     Object.assign(this, { Hls, audio, url, on, wish: 'auto', tags: [], renditions: [], playing: null });
     audio.addEventListener('timeupdate', () => this.showTag());
@@ -136,8 +136,9 @@ export class HlsEngine {
     const { ErrorTypes } = this.Hls;
     this.on.error({ type: data.type, details: data.details, fatal: data.fatal, code: data.response?.code ?? null });
     if (!data.fatal) return;
-    if (data.type === ErrorTypes.MEDIA_ERROR && this.recoveries++ < 3) this.hls.recoverMediaError();
-    else this.on.broken(data.response?.code ?? 0);
+    if (data.type !== ErrorTypes.MEDIA_ERROR || this.recoveries++ >= 3) return this.on.broken(data.response?.code ?? 0);
+    this.hls.recoverMediaError();
+    this.on.reattached();
   }
 
   /** Seconds behind the newest segment, and seconds of audio in hand. */

@@ -39,6 +39,7 @@ export class Player {
       renditions: (list) => this.ready(list),
       well: () => this.state === 'bridging' && this.set('playing'),
       broken: (code) => this.broken(code),
+      reattached: () => this.reattached(),
       error: (error) => this.troubled(error),
       refused: (cause) => this.refused(cause),
     };
@@ -100,6 +101,13 @@ export class Player {
   ready(renditions) {
     this.on.renditions(renditions);
     if (this.wanted) this.sound();
+  }
+
+  /** A fresh media source leaves the audio element paused. */
+  reattached() {
+    if (!this.wanted) return;
+    this.set('connecting');
+    this.sound();
   }
 
   sound() {

@@ -9,6 +9,7 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 
@@ -201,9 +202,9 @@ function restarted() {
     const lines = createInterface({ input: process.stdin });
     const timer = setTimeout(() => reject(new Failure('nobody said RESTARTED')), RESTARTED_MS);
     const end = (settle, value) => {
+      settle(value);
       clearTimeout(timer);
       lines.close();
-      settle(value);
     };
     lines.on('line', (line) => line.trim() === 'RESTARTED' && end(resolve));
     lines.on('close', () => end(reject, new Failure('stdin closed before RESTARTED')));
@@ -214,16 +215,33 @@ function restarted() {
 const HOLE = new Set(['bufferStalledError', 'bufferSeekOverHole', 'bufferNudgeOnStall']);
 
 function judgeRestartErrors(errors) {
-  const fatal = errors.filter((error) => error.fatal && error.type !== 'networkError');
+  const fatal = errors.filter((error) => error.fatal);
   check(fatal.length === 0, `fatal errors over the restart: ${JSON.stringify(fatal)}`);
   const other = errors.filter((error) => error.type !== 'networkError' && !HOLE.has(error.details));
   check(other.length === 0, `errors over the restart that are not the network's: ${JSON.stringify(other)}`);
 }
 
-async function surviveRestart(page) {
+/** Asks the station again and again until told to stop; true once it refused: without that, nothing was restarted. */
+async function sawItGone(url, stop) {
+  let gone = false;
+  while (!stop.aborted && !gone) {
+    try {
+      await fetch(url, { method: 'HEAD', signal: AbortSignal.any([stop, AbortSignal.timeout(5000)]) });
+      await pause(20);
+    } catch {
+      gone = !stop.aborted;
+    }
+  }
+  return gone;
+}
+
+async function surviveRestart(page, url) {
   await noErrors(page, 'before the restart');
+  const stop = new AbortController();
+  const gone = sawItGone(url, stop.signal);
   say('READY-FOR-RESTART');
-  await restarted();
+  await restarted().finally(() => stop.abort());
+  check(await gone, 'the station answered all the time: it was not restarted');
   const newest = () => page.evaluate(() => globalThis.skywave.hls.latestLevelDetails?.endSN ?? 0);
   const before = await newest();
   await until(page, 'a segment of the restarted station', RESTART_MS, (old) => {
@@ -289,7 +307,7 @@ async function run(options) {
     await switchRenditions(page);
     await useKeyboard(page);
     if (options.screenshots) await photograph(browser, options.url, options.screenshots);
-    if (options.restart || options['restart-cmd-fd']) await surviveRestart(page);
+    if (options.restart || options['restart-cmd-fd']) await surviveRestart(page, options.url);
     check(broken.length === 0, `the page's scripts failed: ${broken.join('; ')}`);
   } finally {
     await browser.close();
