@@ -63,7 +63,7 @@ impl Decoder {
         if length == 0 {
             return Err(unsupported("the file is empty".into()));
         }
-        let mut container = Container::open(&file, path, length).map_err(unsupported)?;
+        let mut container = Container::open(path, length).map_err(unsupported)?;
         let (track, parameters) =
             container.choose_track().ok_or_else(|| AudioError::NoAudio { path: path.to_owned() })?;
         let timescale_rate = parameters.sample_rate;

@@ -79,7 +79,9 @@ impl Stage {
     fn new(rate: u32) -> Option<Stage> {
         let (input, output) = bounded_ratio(u64::from(rate), u64::from(SAMPLE_RATE));
         // The filter's length is counted on the slower side, where its cut-off lies.
-        let chunk = BLOCK.max(BLOCK * input / output.max(1));
+        let blocks = BLOCK.max(BLOCK * input / output.max(1)).div_ceil(input.max(1));
+        // The delay is half a block and has to be a whole number of frames on both sides.
+        let chunk = blocks.next_multiple_of(2) * input;
         let filter = Fft::new_custom(
             input,
             output,
