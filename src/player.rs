@@ -19,7 +19,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::audio::CHANNELS;
+use crate::health::StageHealth;
 use crate::library::LibraryHandle;
+use crate::metrics::Metrics;
+use crate::supervisor::waiting;
 use programme::Programme;
 use schedule::Order;
 use track_source::{FileOpener, Opener};
@@ -153,6 +156,7 @@ pub struct PlayerActor {
     make_opener: MakeOpener,
     programme: Option<Programme>,
     has_waited: bool,
+    reports: Option<(StageHealth, Metrics)>,
 }
 
 impl PlayerActor {
@@ -170,7 +174,15 @@ impl PlayerActor {
     ) -> (PlayerHandle, Self) {
         let (settings, config) = watch::channel(config);
         let handle = PlayerHandle { config: Arc::new(settings) };
-        (handle, Self { config, library, seed, make_opener, programme: None, has_waited: false })
+        (
+            handle,
+            Self { config, library, seed, make_opener, programme: None, has_waited: false, reports: None },
+        )
+    }
+
+    /// Tells of progress and counts what is played.
+    pub fn report_to(&mut self, health: StageHealth, metrics: Metrics) {
+        self.reports = Some((health, metrics));
     }
 
     /// Fills `blocks` until cancelled.
@@ -197,14 +209,29 @@ impl PlayerActor {
     async fn run_inner(&mut self, blocks: &mpsc::Sender<PcmBlock>) -> Result<(), PlayerError> {
         self.wait_for_first_walk().await;
         loop {
-            let permit = blocks.reserve().await.map_err(|_| PlayerError::EncoderGone)?;
+            let permit = match &self.reports {
+                Some((health, _)) => waiting(health, blocks.reserve()).await,
+                None => blocks.reserve().await,
+            };
+            let permit = permit.map_err(|_| PlayerError::EncoderGone)?;
             let mut programme = self.programme.take().unwrap_or_else(|| self.new_programme());
             programme.set_config(&self.config.borrow());
             let produce = tokio::task::spawn_blocking(move || (programme.next_block(), programme));
-            let (block, programme) = produce.await.map_err(PlayerError::Produce)?;
+            let (block, mut programme) = produce.await.map_err(PlayerError::Produce)?;
+            self.count(&block, &mut programme);
             self.programme = Some(programme);
             permit.send(block);
         }
+    }
+
+    fn count(&self, block: &PcmBlock, programme: &mut Programme) {
+        let Some((health, metrics)) = &self.reports else { return };
+        health.progress();
+        let tracks = block.changes.iter().filter(|(_, playing)| playing.source == Source::Library).count();
+        metrics.tracks_started.inc_by(tracks as u64);
+        let (replaced, skipped) = programme.take_counts();
+        metrics.samples_replaced.inc_by(replaced);
+        metrics.packets_skipped.inc_by(skipped);
     }
 
     async fn wait_for_first_walk(&mut self) {

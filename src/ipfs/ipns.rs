@@ -52,7 +52,7 @@ mod tests {
         let identity = Identity::generate();
         let root = Block::raw("root").cid;
         let now = Utc::now().timestamp_millis();
-        let hours = |h| Duration::from_secs(h * 3600);
+        let hours = |h: u64| Duration::from_secs(h * 3600);
         let signed = sign(&identity, root, 42, now, hours(48), Duration::from_secs(5)).unwrap();
         let record = Record::decode(&signed.bytes).unwrap();
         assert_eq!(record.sequence(), 42);

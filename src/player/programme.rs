@@ -56,6 +56,8 @@ pub struct Programme {
     fade_in_left: usize,
     scratch: Vec<f32>,
     replaced_samples: u64,
+    counted_samples: u64,
+    skipped_packets: u64,
 }
 
 enum OnAir {
@@ -106,6 +108,8 @@ impl Programme {
             fade_in_left: 0,
             scratch: Vec::new(),
             replaced_samples: 0,
+            counted_samples: 0,
+            skipped_packets: 0,
         }
     }
 
@@ -121,6 +125,13 @@ impl Programme {
     /// Samples that were not finite so far; each became 0.
     pub fn replaced_samples(&self) -> u64 {
         self.replaced_samples
+    }
+
+    /// Samples replaced and damaged packets skipped since the last call; packets count when their track ends.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        let uncounted = self.replaced_samples - self.counted_samples;
+        self.counted_samples = self.replaced_samples;
+        (uncounted, std::mem::take(&mut self.skipped_packets))
     }
 
     /// The next 0.32 s. Opens at most a few files; never fails.
@@ -238,8 +249,12 @@ impl Programme {
                 self.resampler.push(playing.rate, &self.scratch, &mut self.pending);
                 self.fade_in(start);
             }
-            Ok(false) => self.end_track(),
+            Ok(false) => {
+                self.skipped_packets += playing.source.skipped_packets();
+                self.end_track();
+            }
             Err(reason) => {
+                self.skipped_packets += playing.source.skipped_packets();
                 let track = Arc::clone(&playing.track);
                 self.give_up(&track, &reason);
                 self.end_track();

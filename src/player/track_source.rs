@@ -19,6 +19,11 @@ pub trait TrackSource: Send {
     /// # Errors
     /// Why no more can be had, in words.
     fn decode(&mut self, samples: &mut Vec<f32>) -> Result<usize, String>;
+
+    /// Damaged packets skipped so far.
+    fn skipped_packets(&self) -> u64 {
+        0
+    }
 }
 
 /// Opens tracks; the seam at which tests count and fake.
@@ -59,6 +64,10 @@ impl TrackSource for FileSource {
 
     fn duration(&self) -> Option<Duration> {
         self.decoder.duration()
+    }
+
+    fn skipped_packets(&self) -> u64 {
+        self.decoder.skipped_packets()
     }
 
     fn decode(&mut self, samples: &mut Vec<f32>) -> Result<usize, String> {
