@@ -73,7 +73,7 @@ function look(page) {
       now: performance.now() / 1000,
       time: audio.currentTime,
       ranges: Array.from({ length: audio.buffered.length }, (_, n) => [audio.buffered.start(n), audio.buffered.end(n)]),
-      errors: errors.length,
+      errors: errors.slice(-5),
       state,
       playing,
       loudest,
@@ -101,6 +101,7 @@ function tick(page) {
 
 function judge(sample, before) {
   check(sample.ranges.length === 1, `${sample.ranges.length} buffered ranges at ${sample.time.toFixed(1)} s: ${JSON.stringify(sample.ranges)}`);
+  check(sample.errors.length === 0, `hls.js errors ${JSON.stringify(sample.errors)}`);
   check(sample.state === 'playing', `the page says "${sample.state}" instead of playing`);
   check(sample.time > before.time, `playback stands still at ${sample.time.toFixed(2)} s`);
 }
