@@ -3,6 +3,7 @@
 import { HlsEngine } from './hls_engine.js';
 import { NativeEngine } from './native_engine.js';
 
+const CHOICE_MS = 300;
 const LONGEST_WAIT_S = 8;
 /** Longer than a segment's way to the listener, shorter than anyone's patience. */
 const STUCK_AFTER_MS = 20_000;
@@ -87,8 +88,10 @@ export class Player {
     if (this.wanted && this.audio.paused && this.audio.readyState > 0) this.pause();
   }
 
+  /** Arrow keys run over the choices: only the one they rest on is switched to. */
   choose(name) {
-    this.engine?.choose(name);
+    clearTimeout(this.choice);
+    this.choice = setTimeout(() => name !== this.engine?.wish && this.engine?.choose(name), CHOICE_MS);
   }
 
   connect() {
@@ -128,7 +131,9 @@ export class Player {
 
   troubled(error) {
     this.errors.push({ ...error, at: Math.round(performance.now()) });
-    if (error.type === 'networkError' && this.state === 'playing') this.set('bridging');
+    // hls.js reports a load that it cancelled itself, for a switch, as the network's.
+    const network = error.type === 'networkError' && error.details !== 'aborted';
+    if (network && this.state === 'playing') this.set('bridging');
   }
 
   broken(code) {
