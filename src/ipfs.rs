@@ -78,9 +78,6 @@ pub enum IpfsError {
         #[source]
         source: Cause,
     },
-    /// The swarm did not start.
-    #[error("cannot start the IPFS node")]
-    Start(#[source] Cause),
     /// The identity could not be read, made or written.
     #[error("identity {path}: {reason}")]
     Identity {

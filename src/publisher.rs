@@ -80,6 +80,8 @@ pub struct Published {
     tree_blocks: HashSet<Cid>,
     /// What retention has not been told yet.
     backlog: Tick,
+    /// When the last segment came on air; `None` while the station is off air.
+    last_tick: Option<Instant>,
 }
 
 impl Published {
@@ -92,6 +94,7 @@ impl Published {
             pending: None,
             tree_blocks: HashSet::new(),
             backlog: Tick::default(),
+            last_tick: None,
         }
     }
 }
@@ -165,8 +168,11 @@ impl Publisher {
             }
             self.reveal_due(&mut published).await?;
             let due = self.next_reveal(&published);
+            let dry =
+                published.last_tick.filter(|_| due.is_none()).map(|last| last + 3 * self.settings.segment);
             tokio::select! {
                 () = cancel.cancelled() => break,
+                () = sleep_until(dry) => self.run_dry(&mut published),
                 () = waiting(&self.health, sleep_until(due)) => {}
                 segment = input.recv() => match segment {
                     Some(segment) => published.pending = Some(segment),
@@ -262,6 +268,7 @@ impl Publisher {
         published.backlog.unlinked.extend(published.tree_blocks.difference(&now));
         published.tree_blocks = now;
         let record = self.sign(published, tree.root);
+        published.last_tick = Some(Instant::now());
         let newest = tree.newest;
         self.tree.send_replace(Some(Arc::new(tree)));
         self.record.send_replace(record);
@@ -273,6 +280,16 @@ impl Publisher {
         }
         self.report(published, newest, began);
         Ok(())
+    }
+
+    /// Nothing is left to put on air: players have run out of segments by now.
+    fn run_dry(&self, published: &mut Published) {
+        tracing::error!("off air: no audio has reached the publisher for three segments");
+        published.last_tick = None;
+        published.station.on_air = false;
+        self.station_json.send_replace(published.station.to_json());
+        self.overall.set_off_air("no audio reaches the publisher");
+        self.metrics.on_air.set(0);
     }
 
     /// Says who the station is before it is on air.

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use rust_ipfs::builder::DefaultIpfsBuilder;
 use rust_ipfs::p2p::MultiaddrExt;
 use rust_ipfs::repo::Repo;
 use rust_ipfs::{Ipfs, Multiaddr};
+use skywave_swarm::Setup;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -38,14 +38,13 @@ impl Node {
             repo.init().await.map_err(|e| failed(e.into()))?;
             return Ok(Self { blocks: Blocks::of(repo), identity, swarm: None });
         }
-        let builder = DefaultIpfsBuilder::with_keypair(identity.keypair())
-            .map_err(|e| IpfsError::Start(e.into()))?
-            .with_identify(identify())
-            .with_bitswap()
-            .enable_tcp()
-            .set_path(path)
-            .set_listening_addrs(config.listen.iter().filter_map(|a| free_address(a)).collect());
-        let swarm = builder.start().await.map_err(|e| failed(e.into()))?;
+        let setup = Setup {
+            keypair: identity.keypair(),
+            repo: path.to_owned(),
+            listen: config.listen.iter().filter_map(|address| free_address(address)).collect(),
+            agent: concat!("skywave/", env!("CARGO_PKG_VERSION")).into(),
+        };
+        let swarm = skywave_swarm::start(setup).await.map_err(|e| failed(e.into()))?;
         Ok(Self { blocks: Blocks::of(swarm.repo().clone()), identity, swarm: Some(swarm) })
     }
 
@@ -91,13 +90,6 @@ impl Node {
         if let Some(swarm) = &self.swarm {
             swarm.clone().exit_daemon().await;
         }
-    }
-}
-
-fn identify() -> rust_ipfs::p2p::IdentifyConfiguration {
-    rust_ipfs::p2p::IdentifyConfiguration {
-        agent_version: concat!("skywave/", env!("CARGO_PKG_VERSION")).into(),
-        ..Default::default()
     }
 }
 
