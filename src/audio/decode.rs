@@ -1,4 +1,5 @@
-//! Music files to stereo samples. symphonia and ropus are named in this module and nowhere else.
+//! Music files to stereo samples. symphonia, ropus and lewton are named in this module and nowhere
+//! else.
 //!
 //! Takes a path; gives interleaved stereo at the file's own rate, trimmed to the sample, so that two
 //! halves of one piece join without a gap. Damaged packets are left out and counted; a file too
@@ -24,6 +25,7 @@ mod container;
 mod downmix;
 mod mp4;
 mod opus;
+mod vorbis;
 mod window;
 
 /// Damaged packets in a row that end a track: some ten seconds of MP3 or AAC. Bounds how long a
@@ -63,7 +65,7 @@ impl Decoder {
         if length == 0 {
             return Err(unsupported("the file is empty".into()));
         }
-        let mut container = Container::open(&file, path, length).map_err(unsupported)?;
+        let mut container = Container::open(path, length).map_err(unsupported)?;
         let (track, parameters) =
             container.choose_track().ok_or_else(|| AudioError::NoAudio { path: path.to_owned() })?;
         let timescale_rate = parameters.sample_rate;

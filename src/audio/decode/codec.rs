@@ -1,15 +1,17 @@
-//! One decoder for one stream, symphonia's or ours for Opus, behind one call.
+//! One decoder for one stream behind one call: symphonia's, or another where it has none or a wrong one.
 
 use symphonia::core::audio::{AudioSpec, Channels};
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS,
+    CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_VORBIS,
 };
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::packet::Packet;
 
+use super::super::CHANNELS;
 use super::container::guarded;
 use super::downmix::Downmix;
 use super::opus::{self, OpusHead, OpusStream};
+use super::vorbis::VorbisStream;
 
 /// Rates that are believed. Music is at 8 to 384 kHz; anything far outside is a damaged header.
 const BELIEVABLE_RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
@@ -30,6 +32,7 @@ pub(super) struct Codec {
 enum Kind {
     Symphonia(Box<dyn AudioDecoder>),
     Opus(Box<OpusStream>),
+    Vorbis(Box<VorbisStream>),
 }
 
 impl Codec {
@@ -44,6 +47,7 @@ impl Codec {
         let kind = open_kind(&parameters)?;
         let downmix = match &kind {
             Kind::Opus(stream) => opus_downmix(stream.head()),
+            Kind::Vorbis(stream) => Downmix::for_vorbis_order(stream.channels()),
             Kind::Symphonia(_) => Downmix::for_channels(&channels),
         };
         let rate = parameters.sample_rate.unwrap_or(opus::RATE);
@@ -64,7 +68,7 @@ impl Codec {
     pub(super) fn opus_head(&self) -> Option<&OpusHead> {
         match &self.kind {
             Kind::Opus(stream) => Some(stream.head()),
-            Kind::Symphonia(_) => None,
+            Kind::Symphonia(_) | Kind::Vorbis(_) => None,
         }
     }
 
@@ -88,10 +92,8 @@ impl Codec {
         }
         let gain = self.opus_head().map_or(1.0, |head| head.gain);
         self.downmix.mix(&self.samples, gain, out);
-        if let Kind::Opus(_) = self.kind {
-            // RFC 7845 section 4.4: the granule position of the last page cuts the last packets.
-            let kept = (out.len() / 2).saturating_sub(packet.trim_end.get() as usize);
-            out.truncate(kept * 2);
+        if !matches!(self.kind, Kind::Symphonia(_)) {
+            trim(packet, out);
         }
         Ok(())
     }
@@ -105,7 +107,10 @@ impl Codec {
         let samples = &mut self.samples;
         let spec = match &mut self.kind {
             Kind::Opus(stream) => {
-                return guarded(|| stream.decode(&packet.data, samples)).and_then(|done| done);
+                return guarded(|| stream.decode(&packet.data, samples))?;
+            }
+            Kind::Vorbis(stream) => {
+                return guarded(|| stream.decode(&packet.data, samples))?;
             }
             Kind::Symphonia(decoder) => guarded(|| {
                 let buffer = decoder.decode(packet).map_err(|error| error.to_string())?;
@@ -131,6 +136,16 @@ impl Codec {
         self.rate = spec.rate();
         Ok(())
     }
+}
+
+/// Cuts what the demuxer found to lie before the first or behind the last granule position (RFC 7845
+/// section 4.4, Vorbis I appendix A.2). symphonia's decoders do it themselves.
+fn trim(packet: &Packet, out: &mut Vec<f32>) {
+    let frames = out.len() / CHANNELS;
+    let start = frames.min(packet.trim_start.get() as usize);
+    let end = frames.saturating_sub(packet.trim_end.get() as usize).max(start);
+    out.truncate(end * CHANNELS);
+    out.drain(..start * CHANNELS);
 }
 
 fn check_rate(rate: Option<u32>) -> Result<(), String> {
@@ -167,9 +182,19 @@ fn open_kind(parameters: &AudioCodecParameters) -> Result<Kind, String> {
     let mpeg = matches!(parameters.codec, CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3);
     let options = AudioDecoderOptions::default().gapless(!mpeg);
     let codecs = symphonia::default::get_codecs();
-    guarded(|| codecs.make_audio_decoder(parameters, &options))?
-        .map(Kind::Symphonia)
-        .map_err(|error| error.to_string())
+    let decoder =
+        guarded(|| codecs.make_audio_decoder(parameters, &options))?.map_err(|error| error.to_string())?;
+    if parameters.codec == CODEC_ID_VORBIS && more_than_stereo(parameters) {
+        // symphonia has checked the headers by now: lewton trusts the sizes in them.
+        let headers = parameters.extra_data.as_deref().unwrap_or_default();
+        let stream = guarded(|| VorbisStream::new(headers))??;
+        return Ok(Kind::Vorbis(Box::new(stream)));
+    }
+    Ok(Kind::Symphonia(decoder))
+}
+
+fn more_than_stereo(parameters: &AudioCodecParameters) -> bool {
+    parameters.channels.as_ref().is_some_and(|channels| channels.count() > CHANNELS)
 }
 
 /// Reduces the configuration of an HE-AAC stream to the AAC-LC core in it, which is all that is
@@ -184,10 +209,56 @@ fn aac_core(parameters: &mut AudioCodecParameters) {
     };
     let word = u16::from_be_bytes([*first, *second]);
     let (object_type, rate_index, channels) = (word >> 11, (word >> 7) & 15, (word >> 3) & 15);
-    // Index 15 writes the rate out in full, which no encoder does for HE-AAC.
-    if !matches!(object_type, AAC_LC | SBR | PARAMETRIC_STEREO) || rate_index == 15 {
+    // Index 15 writes the rate out in full, and 0 channels are described further on: not for HE-AAC.
+    if rate_index == 15 || channels == 0 {
         return;
     }
-    let core = (AAC_LC << 11) | (rate_index << 7) | (channels << 3);
+    let flags = match object_type {
+        AAC_LC => word & 7,
+        SBR | PARAMETRIC_STEREO => 0,
+        _ => return,
+    };
+    let core = (AAC_LC << 11) | (rate_index << 7) | (channels << 3) | flags;
     parameters.extra_data = Some(Box::new(core.to_be_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core_of(configuration: &[u8]) -> Option<Box<[u8]>> {
+        let mut parameters = AudioCodecParameters::new();
+        parameters.with_extra_data(configuration.into());
+        aac_core(&mut parameters);
+        parameters.extra_data
+    }
+
+    #[test]
+    fn he_aac_is_reduced_to_its_core() {
+        let he_aac_24_to_48_khz_stereo = [0x2b, 0x11, 0x88, 0x00];
+        assert_eq!(core_of(&he_aac_24_to_48_khz_stereo).as_deref(), Some(&[0x13, 0x10][..]));
+        let v2_mono_core = [0xeb, 0x09, 0x88, 0x00];
+        assert_eq!(core_of(&v2_mono_core).as_deref(), Some(&[0x13, 0x08][..]));
+        let signalled_behind_the_core = [0x13, 0x10, 0x56, 0xe5, 0x98];
+        assert_eq!(core_of(&signalled_behind_the_core).as_deref(), Some(&[0x13, 0x10][..]));
+    }
+
+    #[test]
+    fn other_configurations_stay_as_they_are() {
+        for configuration in [&[0x12, 0x10][..], &[0xf9, 0x46, 0x40], &[0x12], &[]] {
+            assert_eq!(core_of(configuration).as_deref(), Some(configuration));
+        }
+    }
+
+    #[test]
+    fn unbelievable_headers_are_refused_before_anything_is_allocated() {
+        for rate in [0, 1, 4_294_967_295] {
+            let mut parameters = AudioCodecParameters::new();
+            parameters.with_sample_rate(rate);
+            assert!(Codec::open(parameters).is_err(), "{rate} Hz");
+        }
+        let mut parameters = AudioCodecParameters::new();
+        parameters.with_sample_rate(48_000).with_channels(Channels::Discrete(65_535));
+        assert!(Codec::open(parameters).is_err_and(|reason| reason.contains("65535")));
+    }
 }

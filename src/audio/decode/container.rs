@@ -43,10 +43,10 @@ pub(super) struct Container {
 
 impl Container {
     /// Recognises the file by its contents; the extension is only a hint.
-    pub(super) fn open(file: &File, path: &Path, length: u64) -> Result<Container, String> {
-        let reader = probe(file, path, true).or_else(|reason| {
+    pub(super) fn open(path: &Path, length: u64) -> Result<Container, String> {
+        let reader = probe(path, true).or_else(|reason| {
             // Looking for the end of a damaged Ogg file fails where playing from the start works.
-            probe(file, path, false).map_err(|_| reason)
+            probe(path, false).map_err(|_| reason)
         })?;
         let byte_budget = length.saturating_mul(2).saturating_add(65_536);
         Ok(Container { reader, track_id: 0, byte_budget })
@@ -92,11 +92,9 @@ impl Container {
     }
 }
 
-fn probe(file: &File, path: &Path, seekable: bool) -> Result<Box<dyn FormatReader>, String> {
-    use std::io::{Seek, SeekFrom};
-
-    let mut file = file.try_clone().map_err(|error| error.to_string())?;
-    file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
+fn probe(path: &Path, seekable: bool) -> Result<Box<dyn FormatReader>, String> {
+    // A handle of its own: clones of one share their position in the file.
+    let file = File::open(path).map_err(|error| error.to_string())?;
     let source: Box<dyn MediaSource> =
         if seekable { Box::new(file) } else { Box::new(ReadOnlySource::new(file)) };
     let mut hint = Hint::new();
