@@ -17,8 +17,8 @@ use super::settling::Settling;
 use super::shelf::{Headers, Shelf};
 use super::watch::{FolderWatch, mounts};
 use super::{
-    CATALOGUE_FILE, FileVersion, Library, LibraryConfig, LibraryError, LibraryHandle, Measurer,
-    REPORTS, Unplayable, tags, unix_nanos,
+    CATALOGUE_FILE, FileVersion, Library, LibraryConfig, LibraryError, LibraryHandle, Measurer, REPORTS,
+    Unplayable, tags, unix_nanos,
 };
 use crate::audio::loudness::{self, Measured};
 
@@ -142,7 +142,11 @@ impl LibraryActor {
 
 /// What a piece of blocking work brings back.
 enum Done {
-    Walked { watch: Option<FolderWatch>, walk: Walk, took: Duration },
+    Walked {
+        watch: Option<FolderWatch>,
+        walk: Walk,
+        took: Duration,
+    },
     Identified(Vec<(File, Result<Headers, String>)>),
     /// `None`: cancelled, or the file changed on the way.
     Measured(File, Option<Result<Measured, String>>),

@@ -69,13 +69,15 @@ mod tests {
 
     #[test]
     fn entries_keep_their_order_and_comments_vanish() {
-        let text = b"\xEF\xBB\xBF#EXTM3U\r\n#EXTINF:12,Some One - A Song\r\n b.mp3 \r\n\r\nsub/a.mp3\n/abs/c.ogg";
+        let text =
+            b"\xEF\xBB\xBF#EXTM3U\r\n#EXTINF:12,Some One - A Song\r\n b.mp3 \r\n\r\nsub/a.mp3\n/abs/c.ogg";
         assert_eq!(first(text), ["b.mp3", "sub/a.mp3", "/abs/c.ogg"].map(PathBuf::from));
     }
 
     #[test]
     fn file_urls_are_decoded_and_web_addresses_left_out() {
-        let text = b"file:///music/a%20b%2.mp3\nfile://host/music/c.mp3\nhttp://example.org/live.mp3\nfile://";
+        let text =
+            b"file:///music/a%20b%2.mp3\nfile://host/music/c.mp3\nhttp://example.org/live.mp3\nfile://";
         let all = first(text);
         assert_eq!(all[..2], ["/music/a b%2.mp3", "/music/c.mp3"].map(PathBuf::from));
         assert!(!all.iter().any(|path| path.to_string_lossy().contains("example.org")));

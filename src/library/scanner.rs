@@ -12,8 +12,8 @@ use super::{FileVersion, natural_order, playlist_file};
 
 /// File name extensions that are tried, in lower case.
 const AUDIO: [&str; 20] = [
-    "mp3", "mp2", "mp1", "flac", "wav", "wave", "ogg", "oga", "opus", "m4a", "m4b", "mp4", "aac", "aif", "aiff",
-    "aifc", "caf", "mka", "weba", "webm",
+    "mp3", "mp2", "mp1", "flac", "wav", "wave", "ogg", "oga", "opus", "m4a", "m4b", "mp4", "aac", "aif",
+    "aiff", "aifc", "caf", "mka", "weba", "webm",
 ];
 
 /// Extensions of playlist files.
@@ -111,7 +111,8 @@ impl Walker<'_> {
             }
         };
         entries.sort_by(|a, b| natural_order::compare(a.name(), b.name()));
-        for entry in entries.iter().filter(|entry| !entry.is_folder && has_extension(&entry.path, &PLAYLIST)) {
+        for entry in entries.iter().filter(|entry| !entry.is_folder && has_extension(&entry.path, &PLAYLIST))
+        {
             self.playlist(&entry.path);
         }
         for entry in entries {

@@ -105,7 +105,10 @@ mod tests {
         assert_eq!((settled.len(), due), (0, Some(after(start, 3500))));
         assert!(settling.admit(vec![file(2, UNIX)], after(start, 3499), UNIX).0.is_empty());
         assert_eq!(settling.admit(vec![file(2, UNIX)], after(start, 3500), UNIX).0.len(), 1);
-        assert_eq!(settling.admit(vec![file(2, UNIX)], after(start, 3501), UNIX), (vec![file(2, UNIX)], None));
+        assert_eq!(
+            settling.admit(vec![file(2, UNIX)], after(start, 3501), UNIX),
+            (vec![file(2, UNIX)], None)
+        );
     }
 
     #[test]

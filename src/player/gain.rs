@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::PlayerConfig;
-use crate::audio::loudness::{Loudness, SILENT_LUFS};
 use crate::audio::CHANNELS;
+use crate::audio::loudness::{Loudness, SILENT_LUFS};
 use crate::library::Track;
 
 /// What a track of unknown loudness is taken for, in LUFS: as loud as most are mastered today.

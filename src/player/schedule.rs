@@ -44,7 +44,8 @@ impl Schedule {
     pub fn next<P: AsRef<Path>>(&mut self, paths: &[P], playable: impl Fn(usize) -> bool) -> Option<usize> {
         let all: Vec<usize> = (0..paths.len()).filter(|&at| playable(at)).collect();
         let path = |at: usize| paths[at].as_ref();
-        let mut left: Vec<usize> = all.iter().copied().filter(|&at| !self.played.contains(path(at))).collect();
+        let mut left: Vec<usize> =
+            all.iter().copied().filter(|&at| !self.played.contains(path(at))).collect();
         if left.is_empty() {
             self.played.clear();
             left = all;
