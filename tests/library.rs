@@ -96,7 +96,8 @@ struct Running {
 
 impl Running {
     async fn until(&mut self, what: &str, wanted: impl Fn(&Library) -> bool) -> Arc<Library> {
-        let found = tokio::time::timeout(PATIENCE, self.snapshot.wait_for(|library| wanted(library))).await;
+        let mut snapshot = self.snapshot.clone();
+        let found = tokio::time::timeout(PATIENCE, snapshot.wait_for(|library| wanted(library))).await;
         match found {
             Ok(library) => Arc::clone(&library.unwrap()),
             Err(_) => panic!("{what}: not seen, but {:?}", self.snapshot.borrow()),
