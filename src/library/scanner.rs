@@ -305,7 +305,7 @@ mod tests {
         make(&root, &["a/1.mp3"]);
         let mut seen = Vec::new();
         let late = root.join("a/late.mp3");
-        let walk = walk(&[root.clone()], &mut |folder| {
+        let walk = walk(std::slice::from_ref(&root), &mut |folder| {
             seen.push(folder.to_path_buf());
             if folder.ends_with("a") {
                 fs::write(&late, b"x").unwrap();

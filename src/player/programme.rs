@@ -20,6 +20,9 @@ use crate::library::{FileVersion, Library, Tags, Track};
 /// always held back, so that the end of what plays can be faded after the fact.
 const FADE_FRAMES: usize = SAMPLE_RATE as usize / 20;
 
+/// Samples that must be pending for a block to leave.
+const READY_SAMPLES: usize = BLOCK_SAMPLES + FADE_FRAMES * CHANNELS;
+
 /// The next track is opened this long before the current one ends: a slow disk is not heard.
 const OPEN_AHEAD: Duration = Duration::from_secs(10);
 
@@ -139,7 +142,7 @@ impl Programme {
         self.opens_left = OPENS_PER_BLOCK;
         self.refresh();
         self.open_ahead();
-        while self.pending.len() < BLOCK_SAMPLES + FADE_FRAMES * CHANNELS {
+        while self.pending.len() < READY_SAMPLES {
             self.advance();
         }
         self.deliver()
@@ -294,8 +297,8 @@ impl Programme {
                 source: Source::Ident,
             }));
         }
-        let start = self.pending.len();
-        self.ident.render(BLOCK_FRAMES, &mut self.pending);
+        let start = self.pending.len().min(READY_SAMPLES);
+        self.ident.render((READY_SAMPLES - start) / CHANNELS, &mut self.pending);
         self.fade_in(start);
     }
 
