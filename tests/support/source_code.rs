@@ -4,29 +4,29 @@ use std::path::Path;
 
 /// One token of code, and the line it stands on, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     /// An identifier, `::`, or one character; every literal is `""`.
-    pub text: String,
+    pub(crate) text: String,
     /// Line in the file.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// A path such as `crate::hls::Segment`, use trees expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodePath {
+pub(crate) struct CodePath {
     /// Its segments; `*` for a glob.
-    pub segments: Vec<String>,
+    pub(crate) segments: Vec<String>,
     /// Line on which it begins.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// The code of a file: no comments, no literals, no items under `#[cfg(test)]`.
-pub fn code(source: &str) -> Vec<Token> {
+pub(crate) fn code(source: &str) -> Vec<Token> {
     without_tests(&tokens(source))
 }
 
 /// Every path of the code that has two segments at least or stands in a `use`.
-pub fn paths(code: &[Token]) -> Vec<CodePath> {
+pub(crate) fn paths(code: &[Token]) -> Vec<CodePath> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < code.len() {
@@ -43,7 +43,7 @@ pub fn paths(code: &[Token]) -> Vec<CodePath> {
 }
 
 /// `crate::…`, `skywave::…`, `self::…` and `super::…` from the crate's root on; `None` for any other path.
-pub fn from_root(path: &[String], module: &[String]) -> Option<Vec<String>> {
+pub(crate) fn from_root(path: &[String], module: &[String]) -> Option<Vec<String>> {
     let (first, rest) = path.split_first()?;
     match first.as_str() {
         "crate" | "skywave" => Some(rest.to_vec()),
@@ -58,7 +58,7 @@ pub fn from_root(path: &[String], module: &[String]) -> Option<Vec<String>> {
 }
 
 /// The module of a file below `src`: `hls/cmaf.rs` is `[hls, cmaf]`, `lib.rs` and `main.rs` are `[]`.
-pub fn module_of(file: &Path) -> Vec<String> {
+pub(crate) fn module_of(file: &Path) -> Vec<String> {
     let names = file.with_extension("");
     let names: Vec<_> = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     if names == ["lib"] || names == ["main"] { Vec::new() } else { names }
