@@ -13,9 +13,10 @@ use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::audio::CHANNELS;
+pub use crate::audio::{CHANNELS, SAMPLE_RATE};
 use crate::health::StageHealth;
-use crate::player::{NowPlaying, PcmBlock};
+use crate::player::PcmBlock;
+pub use crate::player::{BLOCK_FRAMES, NowPlaying};
 use crate::supervisor::waiting;
 use aac::{AacEncoder, AacError, FRAME_SAMPLES};
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SharedClock;
 use crate::health::{Health, StageHealth};
 use crate::hls::multivariant_playlist::{MultivariantPlaylist, Variant, codecs};
-use crate::hls::{HEAD_START, Segment};
+use crate::hls::{CodecParameters, HEAD_START, Segment};
 use crate::ipfs::ipns::{self, SignedRecord};
 use crate::ipfs::{Block, Blocks, Identity, IpfsError};
 use crate::metrics::{Metrics, RenditionLabel};
@@ -380,7 +380,7 @@ impl Publisher {
 
 fn variants(catalogue: &Catalogue) -> Vec<Variant> {
     let rounded = |rate: u64| rate.div_ceil(1_000) * 1_000;
-    let variant = |(p, rates): (&crate::encoder::CodecParameters, &catalogue::Rates)| Variant {
+    let variant = |(p, rates): (&CodecParameters, &catalogue::Rates)| Variant {
         name: p.rendition.clone(),
         bandwidth: rounded(rates.peak),
         average_bandwidth: rounded(rates.average),

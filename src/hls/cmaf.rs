@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::audio::{CHANNELS, SAMPLE_RATE};
-use crate::encoder::CodecParameters;
 use crate::encoder::aac::FRAME_SAMPLES;
+use crate::encoder::{CHANNELS, CodecParameters, SAMPLE_RATE};
 
 /// `scheme_id_uri` of ID3 in `emsg` (AOM "Carriage of ID3 Timed Metadata in CMAF", section 2).
 pub const ID3_SCHEME: &str = "https://aomedia.org/emsg/ID3";

@@ -1,6 +1,6 @@
 //! ID3v2.4 tags for timed metadata (id3.org, "ID3 tag version 2.4.0 - Main Structure" and "- Native Frames"). Pure.
 
-use crate::player::NowPlaying;
+use crate::encoder::NowPlaying;
 
 /// Text encoding byte of UTF-8 (structure document, section 4).
 const UTF_8: u8 = 3;

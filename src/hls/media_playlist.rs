@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::audio::SAMPLE_RATE;
+use crate::encoder::SAMPLE_RATE;
 
 /// `EXT-X-VERSION`: EXT-X-MAP without EXT-X-I-FRAMES-ONLY needs 6, fMP4 players expect 7.
 pub const VERSION: u8 = 7;

@@ -8,10 +8,8 @@ use bytes::Bytes;
 use super::cmaf::{self, Event};
 use super::id3;
 use super::timeline::Slot;
-use crate::audio::SAMPLE_RATE;
-use crate::encoder::EncodedBlock;
 use crate::encoder::aac::FRAME_SAMPLES;
-use crate::player::{BLOCK_FRAMES, NowPlaying};
+use crate::encoder::{BLOCK_FRAMES, EncodedBlock, NowPlaying, SAMPLE_RATE};
 
 /// The frame grid: how many access units make a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

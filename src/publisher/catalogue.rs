@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::live_window::{LiveWindow, StoredSegment};
 use super::stream_tree::Entry;
-use crate::encoder::CodecParameters;
 use crate::hls::timeline::{Last, Reading, continues};
-use crate::hls::{HEAD_START, HlsConfig};
+use crate::hls::{CodecParameters, HEAD_START, HlsConfig};
 use crate::ipfs::{Blocks, IpfsError};
 
 /// Shape of the file; another one is not read.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::stream_tree::Entry;
+use crate::hls::NowPlaying;
 use crate::hls::media_playlist::{MediaPlaylist, MediaSegment};
-use crate::player::NowPlaying;
 
 /// A stored segment: where each rendition's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::hls::NowPlaying;
 use crate::hls::multivariant_playlist::Variant;
-use crate::player::NowPlaying;
 
 /// The file's content; serialised as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
