@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::supervisor::waiting;
 pub use segmenter::Segment;
 use segmenter::{Grid, Segmenter};
-use timeline::{Last, Reading, Timeline};
+use timeline::{Last, Reading, Slot, Timeline};
 
 /// Segments that are due at once when the station starts, so that a player has three to begin with.
 pub const HEAD_START: u64 = 3;
@@ -149,7 +149,8 @@ impl Hls {
                 ) => segment?,
             };
             let Some(segment) = segment else { return Ok(()) };
-            *last = Some(Last { n: segment.slot.n, unix_ms: Some(segment.slot.unix_ms) });
+            let Slot { n, airtime_ms, unix_ms, .. } = segment.slot;
+            *last = Some(Last { n, begin: Some(Reading { monotonic_ms: airtime_ms, unix_ms }) });
             if segment.slot.discontinuity {
                 self.metrics.discontinuities.inc();
             }

@@ -122,8 +122,10 @@ pub struct Publisher {
     pub blocks: Blocks,
     /// Signs the records.
     pub identity: Identity,
-    /// Unix time.
+    /// Unix time, for the records.
     pub clock: SharedClock,
+    /// Origin of the monotonic milliseconds in which airtimes are given.
+    pub origin: Instant,
     /// What a restart keeps.
     pub published: Arc<Mutex<Published>>,
     /// Where the catalogue lies.
@@ -204,6 +206,7 @@ impl Publisher {
         let stored = StoredSegment {
             n,
             unix_ms: segment.slot.unix_ms,
+            airtime_ms: segment.slot.airtime_ms,
             program_date_time_ms: segment.program_date_time_ms,
             samples: segment.samples,
             discontinuity: segment.slot.discontinuity,
@@ -229,18 +232,21 @@ impl Publisher {
         }
     }
 
-    /// When the next segment is due: at the end of its airtime, as in a live stream, and at once while a player
-    /// could not begin yet.
+    /// When the next segment is due: at the end of its airtime, as in a live stream, and at once while there have
+    /// not been enough for a player to begin.
     fn next_reveal(&self, published: &Published) -> Option<Instant> {
         let window = &published.catalogue.window;
         let next = window.next()?;
-        let jumps = window.aired().next_back().is_some_and(|newest| newest.n + 1 != next.n);
-        if (window.listed() as u64) < HEAD_START && !jumps {
-            return Some(Instant::now());
-        }
-        let end = next.unix_ms + i64::try_from(self.settings.segment.as_millis()).unwrap_or(0);
-        let wait = u64::try_from(end - self.clock.unix_millis()).unwrap_or(0);
-        Some(Instant::now() + Duration::from_millis(wait))
+        let begins = (window.aired().count() as u64) < HEAD_START;
+        Some(if begins { Instant::now() } else { self.air_end(next) })
+    }
+
+    fn air_end(&self, segment: &StoredSegment) -> Instant {
+        let begin = Duration::from_millis(segment.airtime_ms.unsigned_abs());
+        // Airtimes before the start are negative.
+        let begin =
+            if segment.airtime_ms < 0 { self.origin.checked_sub(begin) } else { Some(self.origin + begin) };
+        begin.unwrap_or(self.origin) + self.settings.segment
     }
 
     async fn reveal_due(&self, published: &mut Published) -> Result<(), PublisherError> {
@@ -360,10 +366,8 @@ impl Publisher {
 
     fn report(&self, published: &Published, newest: u64, began: Instant) {
         let window = &published.catalogue.window;
-        let air_end =
-            |s: &StoredSegment| s.unix_ms + i64::try_from(self.settings.segment.as_millis()).unwrap_or(0);
-        let ready = window.newest_stored().map_or(0, |s| air_end(s) - self.clock.unix_millis());
-        let lead = Duration::from_millis(u64::try_from(ready).unwrap_or(0));
+        let ready = window.newest_stored().map(|s| self.air_end(s));
+        let lead = ready.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
         self.overall.set_on_air(newest);
         self.overall.set_lead(lead);
         self.metrics.on_air.set(1);

@@ -177,6 +177,7 @@ impl Wiring {
             blocks: parts.node.blocks().clone(),
             identity,
             clock: parts.clock.clone(),
+            origin: parts.origin,
             published: Arc::new(Mutex::new(Published::new(
                 restored.catalogue,
                 restored.numbers,

@@ -33,12 +33,12 @@ pub struct Slot {
 pub struct Last {
     /// The highest number that may have been used.
     pub n: u64,
-    /// Begin of its airtime in Unix milliseconds, where the segment itself is still there.
-    pub unix_ms: Option<i64>,
+    /// Begin of its airtime on both clocks, where the segment itself is still there.
+    pub begin: Option<Reading>,
 }
 
 /// Both clocks, read at one moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// Monotonic milliseconds, any origin.
     pub monotonic_ms: i64,
@@ -61,18 +61,18 @@ impl Timeline {
     pub fn start(segment: Duration, now: Reading, head_start: u64, last: Option<Last>) -> Self {
         let segment_ms = millis(segment);
         let current = now.unix_ms.max(0) / segment_ms;
-        let due_ms = (current - to_i64(head_start)).max(0) * segment_ms;
-        let wanted = u64::try_from(due_ms / segment_ms).unwrap_or(0);
+        // Not 0: the priming before it would lie before 1970, which no date can say.
+        let due_ms = (current - to_i64(head_start)).max(1) * segment_ms;
+        let wanted = u64::try_from(due_ms / segment_ms).unwrap_or(1);
         let n = last.map_or(wanted, |last| wanted.max(last.n + 1));
         // Numbers ahead of the clock are put on air now, under their true date.
         let fresh_ms = (to_i64(n) * segment_ms).min(due_ms);
-        let (n, unix_ms) = match last {
-            Some(Last { n: before, unix_ms: Some(begin) }) if continues(segment, now, head_start, begin) => {
-                (before + 1, begin + segment_ms)
+        let (n, airtime_ms, unix_ms) = match last {
+            Some(Last { n: before, begin: Some(begin) }) if continues(segment, now, head_start, begin) => {
+                (before + 1, begin.monotonic_ms + segment_ms, begin.unix_ms + segment_ms)
             }
-            _ => (n, fresh_ms),
+            _ => (n, now.monotonic_ms + fresh_ms - now.unix_ms, fresh_ms),
         };
-        let airtime_ms = now.monotonic_ms + unix_ms - now.unix_ms;
         Self { segment_ms, next: Slot { n, airtime_ms, unix_ms, discontinuity: last.is_some() } }
     }
 
@@ -120,12 +120,12 @@ impl Timeline {
     }
 }
 
-/// Whether a segment whose airtime begins at `unix_ms` is recent enough, and not too far ahead, for the next one to
-/// follow it without a gap.
-pub fn continues(segment: Duration, now: Reading, head_start: u64, unix_ms: i64) -> bool {
+/// Whether a segment whose airtime begins at `begin` is recent enough, and not too far ahead, for the next one to
+/// follow it without a gap. The monotonic clock decides: a step of the wall clock opens no gap.
+pub fn continues(segment: Duration, now: Reading, head_start: u64, begin: Reading) -> bool {
     let segment_ms = millis(segment);
-    let due_ms = (now.unix_ms.max(0) / segment_ms - to_i64(head_start)).max(0) * segment_ms;
-    (due_ms..=now.unix_ms + MAX_LEAD_MS).contains(&(unix_ms + segment_ms))
+    let earliest = now.monotonic_ms - to_i64(head_start + 1) * segment_ms;
+    (earliest..=now.monotonic_ms + MAX_LEAD_MS).contains(&(begin.monotonic_ms + segment_ms))
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -145,7 +145,7 @@ mod tests {
     const NOON: i64 = 466_900_000 * 3_840 + 1_000;
 
     fn last(n: u64) -> Option<Last> {
-        Some(Last { n, unix_ms: None })
+        Some(Last { n, begin: None })
     }
 
     fn at(monotonic_ms: i64, unix_ms: i64) -> Reading {
@@ -208,14 +208,29 @@ mod tests {
 
     #[test]
     fn a_quick_restart_goes_on_behind_the_lead_and_a_late_one_starts_afresh() {
-        let ahead = Last { n: 466_900_015, unix_ms: Some(466_900_015 * 3_840) };
+        let ahead = Last { n: 466_900_015, begin: Some(at(15 * 3_840 - 1_000, 466_900_015 * 3_840)) };
         let slot = Timeline::start(SEGMENT, at(0, NOON), 3, Some(ahead)).peek();
         assert_eq!((slot.n, slot.unix_ms), (466_900_016, 466_900_016 * 3_840));
         assert_eq!(slot.airtime_ms, 16 * 3_840 - 1_000);
         let late = NOON + 600_000;
-        let slot = Timeline::start(SEGMENT, at(0, late), 3, Some(ahead)).peek();
+        let slot = Timeline::start(SEGMENT, at(600_000, late), 3, Some(ahead)).peek();
         assert_eq!(slot.n, (late / 3_840) as u64 - 3);
         assert!(slot.discontinuity);
+    }
+
+    #[test]
+    fn a_stage_that_fails_after_a_clock_step_goes_on_without_a_hole_and_then_follows_the_clock() {
+        let ahead = Last { n: 466_900_015, begin: Some(at(15 * 3_840, 466_900_015 * 3_840)) };
+        let set_back = at(1_000, NOON - 600_000);
+        let mut timeline = Timeline::start(SEGMENT, set_back, 3, Some(ahead));
+        let slot = timeline.take(set_back);
+        assert_eq!((slot.n, slot.airtime_ms), (466_900_016, 16 * 3_840));
+        assert_eq!(slot.unix_ms, NOON - 600_000 + 16 * 3_840 - 1_000);
+    }
+
+    #[test]
+    fn no_segment_begins_before_1970() {
+        assert_eq!(Timeline::start(SEGMENT, at(0, 5_000), 3, None).peek().n, 1);
     }
 
     proptest! {
@@ -225,7 +240,7 @@ mod tests {
             head_start in 0_u64..5,
             before in prop::option::of((466_800_000_u64..467_000_000, prop::option::of(NOON - 90_000..NOON + 90_000))),
         ) {
-            let last = before.map(|(n, unix_ms)| Last { n, unix_ms });
+            let last = before.map(|(n, unix_ms)| Last { n, begin: unix_ms.map(|unix| at(unix - NOON, unix)) });
             let mut timeline = Timeline::start(SEGMENT, at(0, NOON), head_start, last);
             let (mut wall, mut before) = (NOON, None::<Slot>);
             for (k, step) in steps.into_iter().enumerate() {

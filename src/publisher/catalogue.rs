@@ -93,15 +93,23 @@ impl Catalogue {
         let newest = self.window.newest_stored().map(|segment| (segment.n, segment.unix_ms));
         let whole = before == newest.map(|(n, _)| n) && self.boot == boot_id();
         self.boot = boot_id();
-        match newest {
-            Some((n, unix_ms)) if whole && continues(config.segment, now, HEAD_START, unix_ms) => {
-                Ok(Some(Last { n, unix_ms: Some(unix_ms) }))
-            }
-            _ => {
-                self.window.drop_ahead();
-                Ok(before.max(reserved).map(|n| Last { n, unix_ms: None }))
+        if let Some((n, unix_ms)) = newest.filter(|_| whole) {
+            let begin = Reading { monotonic_ms: now.monotonic_ms + unix_ms - now.unix_ms, unix_ms };
+            if self.resumes(config, now, begin) {
+                return Ok(Some(Last { n, begin: Some(begin) }));
             }
         }
+        self.window.drop_ahead();
+        Ok(before.max(reserved).map(|n| Last { n, begin: None }))
+    }
+
+    /// Whether the air can go on behind the newest segment, which begins at `begin`, with no hole before what comes
+    /// next: a clock that was set back meanwhile would open one.
+    fn resumes(&mut self, config: &HlsConfig, now: Reading, begin: Reading) -> bool {
+        let segment_ms = i64::try_from(config.segment.as_millis()).unwrap_or(i64::MAX);
+        self.window.lay_out(begin.monotonic_ms, segment_ms);
+        let next_ms = self.window.next().map_or(begin.monotonic_ms + segment_ms, |next| next.airtime_ms);
+        continues(config.segment, now, HEAD_START, begin) && next_ms <= now.monotonic_ms + segment_ms
     }
 
     /// Takes a segment's sizes into the measured rates.

@@ -15,6 +15,10 @@ pub struct StoredSegment {
     pub n: u64,
     /// Begin of its airtime in Unix milliseconds.
     pub unix_ms: i64,
+    /// Begin of its airtime in milliseconds of this run's monotonic clock: decides when it is revealed, so that a
+    /// step of the wall clock neither holds up the air nor hurries it.
+    #[serde(skip)]
+    pub airtime_ms: i64,
     /// `EXT-X-PROGRAM-DATE-TIME` in Unix milliseconds.
     pub program_date_time_ms: i64,
     /// Length in samples per channel.
@@ -100,6 +104,14 @@ impl LiveWindow {
         gone
     }
 
+    /// Lays out the airtimes of another run's segments, one after the other, so that the newest begins at
+    /// `newest_ms`.
+    pub fn lay_out(&mut self, newest_ms: i64, segment_ms: i64) {
+        let segments = self.ahead.iter_mut().rev().chain(self.aired.iter_mut().rev());
+        let airtimes = (0..).map(|back| newest_ms - back * segment_ms);
+        segments.zip(airtimes).for_each(|(segment, airtime_ms)| segment.airtime_ms = airtime_ms);
+    }
+
     /// Drops the segments that wait for their airtime.
     pub fn drop_ahead(&mut self) {
         self.ahead.clear();
@@ -181,6 +193,7 @@ mod tests {
         StoredSegment {
             n,
             unix_ms: 0,
+            airtime_ms: 0,
             program_date_time_ms: 0,
             samples: 184_320,
             discontinuity,

@@ -1,0 +1,319 @@
+//! Blocks and pins in the store are those of the window, the lead and the grace, however long the station runs, and
+//! a store that fails costs time, not segments.
+
+/// Helpers shared by the test binaries.
+mod support {
+    pub(crate) mod checker;
+    pub(crate) mod http_client;
+    pub(crate) mod simulation;
+}
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cid::Cid;
+use skywave::clock::{SteppedClock, WallClock};
+use skywave::encoder::CodecParameters;
+use skywave::health::Health;
+use skywave::hls::Segment;
+use skywave::hls::timeline::Slot;
+use skywave::ipfs::{Blocks, Identity, IpfsConfig, Node};
+use skywave::metrics::Metrics;
+use skywave::publisher::catalogue::Catalogue;
+use skywave::publisher::numbers::Numbers;
+use skywave::publisher::stream_tree::{self, StreamTree};
+use skywave::publisher::{Published, Publisher, PublisherSettings, Station as StationJson};
+use skywave::retention::{GRACE, Retention, RetentionConfig};
+use skywave::state::{Durability, StateFile};
+use skywave::supervisor::Supervisor;
+use support::simulation::{OCTOBER_2026, scratch};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+const SEGMENT: Duration = Duration::from_millis(3_840);
+/// Segments that the feeder is ahead of air.
+const LEAD: i64 = 8;
+
+/// Publisher and retention under their supervisor, fed with made-up segments.
+struct Rig {
+    blocks: Blocks,
+    health: Health,
+    clock: Arc<SteppedClock>,
+    origin: Instant,
+    catalogue: PathBuf,
+    segments: mpsc::Sender<Segment>,
+    tree: watch::Receiver<Option<Arc<StreamTree>>>,
+    stop: CancellationToken,
+    random: fastrand::Rng,
+    next: i64,
+}
+
+impl Rig {
+    fn start(blocks: Blocks, folder: &Path, window: RetentionConfig) -> Self {
+        let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
+        let (clock, origin) = (SteppedClock::starting_at(OCTOBER_2026), Instant::now());
+        let (segments, input) = mpsc::channel(2);
+        let (keep_sender, keep_from) = watch::channel(0);
+        let (ticks, tick_input) = mpsc::channel(16);
+        let (tree_sender, tree) = watch::channel(None);
+        let catalogue = folder.join("window.json");
+        let publisher = Arc::new(Publisher {
+            settings: PublisherSettings {
+                segment: SEGMENT,
+                target_duration: 4,
+                playlist_segments: 8,
+                record_validity: Duration::from_secs(3_600),
+                record_ttl: Duration::from_secs(5),
+            },
+            blocks: blocks.clone(),
+            identity: Identity::generate(),
+            clock: clock.clone(),
+            origin,
+            published: Arc::new(Mutex::new(published(folder))),
+            catalogue_file: StateFile::new(&catalogue, Durability::Process),
+            input: Arc::new(Mutex::new(input)),
+            keep_from,
+            addresses: watch::channel(Vec::new()).1,
+            tree: tree_sender,
+            record: watch::channel(None).0,
+            station_json: watch::channel(Bytes::new()).0,
+            ticks,
+            overall: health.clone(),
+            health: health.stage("publisher", None),
+            metrics: metrics.clone(),
+        });
+        let retention = Arc::new(Retention {
+            window: Mutex::new(window.window(SEGMENT)),
+            blocks: blocks.clone(),
+            input: Arc::new(Mutex::new(tick_input)),
+            keep_from: keep_sender,
+            leaving: Mutex::new(VecDeque::new()),
+            health: health.stage("retention", None),
+            metrics: metrics.clone(),
+        });
+        let supervisor = Supervisor { health: health.clone(), metrics };
+        let (other, cancel) = (supervisor.clone(), stop.clone());
+        let report = publisher.health.clone();
+        tokio::spawn(async move {
+            let stage = |cancel| {
+                let publisher = publisher.clone();
+                async move { publisher.run(cancel).await }
+            };
+            supervisor.keep_running("publisher", report, cancel, stage).await;
+        });
+        let (report, cancel) = (retention.health.clone(), stop.clone());
+        tokio::spawn(async move {
+            let stage = |cancel| {
+                let retention = retention.clone();
+                async move { retention.run(cancel).await }
+            };
+            other.keep_running("retention", report, cancel, stage).await;
+        });
+        let random = fastrand::Rng::with_seed(4);
+        Self { blocks, health, clock, origin, catalogue, segments, tree, stop, random, next: 0 }
+    }
+
+    /// Segments as hls makes them: each a lead before its airtime, of some hundred bytes that no other has.
+    async fn feed(&mut self, bytes: usize) {
+        let begin = Duration::from_millis((self.next * 3_840).unsigned_abs());
+        tokio::time::sleep_until(self.origin + begin.saturating_sub(SEGMENT * LEAD as u32)).await;
+        let slot = Slot {
+            n: 466_900_000 + self.next as u64,
+            airtime_ms: self.next * 3_840,
+            unix_ms: 466_900_000 * 3_840 + self.next * 3_840,
+            discontinuity: self.next > 0 && self.next % 777 == 0,
+        };
+        let media = (0..2).map(|_| Bytes::from_iter((0..bytes).map(|_| self.random.u8(..)))).collect();
+        let program_date_time_ms = slot.unix_ms - 43;
+        let segment = Segment { slot, samples: 184_320, program_date_time_ms, media, now_playing: None };
+        self.segments.send(segment).await.unwrap();
+        self.next += 1;
+    }
+
+    async fn tick(&mut self) -> Arc<StreamTree> {
+        timeout(Duration::from_secs(60), self.tree.changed()).await.expect("a tick").unwrap();
+        self.tree.borrow_and_update().clone().unwrap()
+    }
+
+    /// What has to be there: the window, the lead, and the tree with its directories.
+    fn needed(&self, tree: &StreamTree) -> BTreeSet<Cid> {
+        let catalogue: Catalogue = serde_json::from_slice(&std::fs::read(&self.catalogue).unwrap()).unwrap();
+        let (_, directories) = stream_tree::build(tree.newest, tree.entries.clone());
+        let files = tree.entries.values().map(|entry| entry.cid);
+        files.chain(directories.iter().map(|block| block.cid)).chain(catalogue.needed()).collect()
+    }
+
+    async fn held(&self) -> BTreeSet<Cid> {
+        // The store lists by hash alone; the test compares hashes.
+        self.blocks.list().await.iter().map(raw).collect()
+    }
+
+    fn restarts(&self, name: &str) -> u64 {
+        let report = self.health.report();
+        report.stages.iter().find(|stage| stage.name == name).map_or(0, |stage| stage.restarts)
+    }
+}
+
+fn raw(cid: &Cid) -> Cid {
+    Cid::new_v1(0x55, *cid.hash())
+}
+
+fn published(folder: &Path) -> Published {
+    let parameters: Vec<_> = ["lofi", "hifi"]
+        .map(|name| CodecParameters {
+            rendition: name.into(),
+            bitrate: 64_000,
+            audio_specific_config: vec![0x11, 0x90],
+            delay: 2_048,
+        })
+        .into();
+    let init = vec![stream_tree::Entry::from(&skywave::ipfs::Block::raw("init")); 2];
+    let numbers = StateFile::new(folder.join("numbers.json"), Durability::Process);
+    let numbers = Numbers::load(numbers, 3_840, 1_000).unwrap();
+    Published::new(
+        Catalogue::new(3_840, parameters, init, 0),
+        numbers,
+        StationJson::new("Test".into(), "k51".into()),
+    )
+}
+
+/// Resident memory in bytes (proc(5), /proc/pid/statm); 0 where the system does not say.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4_096
+}
+
+/// When each block was needed last; tells what may and what must be in the store.
+#[derive(Default)]
+struct Memory {
+    last_needed: HashMap<Cid, Instant>,
+}
+
+impl Memory {
+    fn note(&mut self, needed: &BTreeSet<Cid>) {
+        let now = Instant::now();
+        self.last_needed.extend(needed.iter().map(|cid| (raw(cid), now)));
+        self.last_needed.retain(|_, last| now - *last <= GRACE + 3 * SEGMENT);
+    }
+
+    /// All that is or was needed within the grace is held, and nothing that was not for longer.
+    fn judge(&self, held: &BTreeSet<Cid>, pinned: &BTreeSet<Cid>, init: &Cid) {
+        let now = Instant::now();
+        let lost = |(_, last): &(&Cid, &Instant)| now - **last < GRACE;
+        let lost: Vec<_> =
+            self.last_needed.iter().filter(lost).filter(|(cid, _)| !held.contains(cid)).collect();
+        assert!(lost.iter().all(|(cid, _)| *cid == init), "gone too early: {lost:?}");
+        let stale: Vec<_> = held.iter().filter(|cid| !self.last_needed.contains_key(cid)).collect();
+        assert!(stale.is_empty(), "{} blocks are kept that nothing needs", stale.len());
+        assert_eq!(held, pinned, "blocks and pins");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memory_is_flat() {
+    let folder = scratch();
+    let window = RetentionConfig { window: Duration::from_secs(120), megabytes: 1 };
+    let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
+    let (mut memory, mut newest, mut settled) = (Memory::default(), 0, 0);
+    let init = skywave::ipfs::Block::raw("init").cid;
+    for tick in 0..6_000 {
+        rig.feed(300).await;
+        if tick < LEAD + 2 {
+            continue;
+        }
+        let tree = rig.tick().await;
+        assert!(tree.newest > newest, "{} after {newest}", tree.newest);
+        newest = tree.newest;
+        memory.note(&rig.needed(&tree));
+        if tick % 97 == 0 {
+            // Lets the removals that are due at this very moment happen.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let pinned = rig.blocks.pinned().await.unwrap().iter().map(raw).collect();
+            memory.judge(&rig.held().await, &pinned, &init);
+            let segments = tree.entries.keys().filter(|path| path.ends_with(".m4s")).count() / 2;
+            assert!(tick < 100 || (31..=33).contains(&segments), "{segments} segments in a window of 120 s");
+        }
+        if tick == 2_000 {
+            settled = resident();
+        }
+    }
+    let grown = resident().saturating_sub(settled);
+    assert!(grown < 4_000_000, "{grown} bytes more after 4,000 ticks");
+    assert_eq!((rig.restarts("publisher"), rig.restarts("retention")), (0, 0));
+    rig.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_byte_limit_shortens_the_window_and_never_below_three_segments() {
+    for (bytes, least, most) in [(50_000, 9, 11), (400_000, 3, 4)] {
+        let folder = scratch();
+        let window = RetentionConfig { window: Duration::from_secs(3_600), megabytes: 1 };
+        let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
+        for tick in 0..60 {
+            rig.feed(bytes).await;
+            if tick < LEAD + 2 {
+                continue;
+            }
+            let tree = rig.tick().await;
+            let media: BTreeMap<_, _> =
+                tree.entries.iter().filter(|(path, _)| path.ends_with(".m4s")).collect();
+            let segments = media.len() / 2;
+            assert!(
+                tick < 40 || (least..=most).contains(&segments),
+                "{segments} segments of 2 x {bytes} bytes"
+            );
+        }
+        tokio::time::sleep(GRACE).await;
+        let blocks = rig.held().await.len();
+        assert!(blocks < 2 * (most + LEAD as usize + 3) + 120, "{blocks} blocks");
+        rig.stop.cancel();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
+    let folder = scratch();
+    let repo = folder.path().join("repo");
+    let config = IpfsConfig { offline: true, ..IpfsConfig::default() };
+    let node = Node::start(&config, Identity::generate(), &repo).await.unwrap();
+    let window = RetentionConfig { window: Duration::from_secs(600), megabytes: 64 };
+    let mut rig = Rig::start(node.blocks().clone(), folder.path(), window);
+    let mut newest = 0;
+    for _ in 0..LEAD + 6 {
+        rig.feed(300).await;
+    }
+    // A plain file in place of the folder: no block can be written, whoever asks.
+    let (store, aside) = (repo.join("blockstore"), repo.join("aside"));
+    std::fs::rename(&store, &aside).unwrap();
+    std::fs::write(&store, b"").unwrap();
+    let broken = async {
+        while rig.restarts("publisher") < 4 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), broken).await.expect("the stage fails and is tried again");
+    std::fs::remove_file(&store).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    for _ in 0..40 {
+        rig.feed(300).await;
+        let tree = rig.tree.borrow().clone().unwrap();
+        assert!(tree.newest >= newest, "{} after {newest}", tree.newest);
+        newest = tree.newest;
+    }
+    let newest = rig.tick().await.newest;
+    assert!(newest as i64 * 3_840 > rig.clock.unix_millis() - 12_000, "the air has caught up");
+    let tree = rig.tree.borrow().clone().unwrap();
+    for n in 466_900_000..=newest {
+        let entry =
+            tree.entries.get(&format!("hifi/{n}.m4s")).unwrap_or_else(|| panic!("segment {n} was lost"));
+        assert!(rig.blocks.contains(&entry.cid).await.unwrap(), "segment {n}");
+    }
+    let report = rig.health.report();
+    let publisher = report.stages.iter().find(|stage| stage.name == "publisher").unwrap();
+    assert!(publisher.last_error.as_ref().is_some_and(|error| error.message.contains("cannot store")));
+    rig.stop.cancel();
+}
