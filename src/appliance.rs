@@ -96,7 +96,6 @@ impl Appliance {
         let identity = prepare(config)?;
         let node = Arc::new(Node::start(&config.ipfs, identity, &config.repo()).await?);
         let (health, metrics) = (Health::new(), Metrics::new());
-        health.set_off_air("starting");
         let origin = Instant::now();
         let restored = restore::restore(config, &node, &clock, origin).await?;
         let parts = Parts { config, clock, origin, node: node.clone(), health: health.clone(), metrics };

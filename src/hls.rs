@@ -182,7 +182,12 @@ impl Hls {
             }
             segmenter.push(block);
         }
+        let expected = timeline.peek();
         let slot = timeline.take(Self::reading(&self.clock, self.origin));
+        if slot.discontinuity && !expected.discontinuity {
+            self.metrics.clock_jumps.inc();
+            tracing::warn!(n = slot.n, skipped = slot.n - expected.n, "the clock was stepped");
+        }
         Ok(Some(segmenter.close(slot)))
     }
 }

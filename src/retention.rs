@@ -20,6 +20,7 @@ use crate::health::StageHealth;
 use crate::ipfs::{Blocks, IpfsError};
 use crate::metrics::Metrics;
 use crate::publisher::Tick;
+use crate::supervisor::waiting;
 use window::Window;
 
 /// How long a block stays after the tree dropped it.
@@ -114,7 +115,7 @@ impl Retention {
             let due = leaving.front().map(|(due, _)| *due);
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                tick = input.recv() => match tick {
+                tick = waiting(&self.health, input.recv()) => match tick {
                     Some(tick) => self.take_in(tick, &mut window, &mut leaving),
                     None => return Ok(()),
                 },

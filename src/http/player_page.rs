@@ -15,16 +15,13 @@ const SVG: &str = "image/svg+xml";
 
 /// Sent with the page: its own files and its own server only, nothing inline. `blob:` is how Media Source
 /// Extensions hand audio to the player.
-pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'self'";
 
-/// Whether hls.js was there at build time. Without it the page plays only where the browser knows HLS.
-pub const HAS_HLS_JS: bool = cfg!(has_hls_js);
-
 /// One file of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asset {
+pub(super) struct Asset {
     /// Path of the request, `/` for the page itself.
     pub path: &'static str,
     /// Value of Content-Type.
@@ -61,7 +58,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
 });
 
 /// The file behind a request's path (no query), or `None`, which is a 404.
-pub fn asset(path: &str) -> Option<&'static Asset> {
+pub(super) fn asset(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
 }
 
@@ -132,7 +129,7 @@ mod tests {
     #[test]
     fn hls_js_is_served_exactly_when_it_was_built_in() {
         let served = asset("/assets/hls.js");
-        assert_eq!(served.is_some(), HAS_HLS_JS);
+        assert_eq!(served.is_some(), cfg!(has_hls_js));
         if let Some(hls) = served {
             assert!(hls.body.len() > 100_000, "{} bytes are no hls.js", hls.body.len());
         }

@@ -135,7 +135,8 @@ pub struct Station {
 impl Station {
     /// Starts it and waits until it has said where it is.
     pub fn start(mut command: Command) -> Self {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the station starts");
+        let child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the station starts");
         let mut child = Guarded(child);
         let stdout = keep(child.0.stdout.take().expect("piped"));
         let stderr = keep(child.0.stderr.take().expect("piped"));
