@@ -135,7 +135,8 @@ pub struct Station {
 impl Station {
     /// Starts it and waits until it has said where it is.
     pub fn start(mut command: Command) -> Self {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the station starts");
+        let child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the station starts");
         let mut child = Guarded(child);
         let stdout = keep(child.0.stdout.take().expect("piped"));
         let stderr = keep(child.0.stderr.take().expect("piped"));
@@ -229,6 +230,12 @@ impl Station {
         self.signal("TERM");
         let status = wait_until("an end after SIGTERM", || self.child.0.try_wait().expect("a child of ours"));
         (status, began.elapsed())
+    }
+
+    /// Waits for an end with this exit code.
+    pub fn wait_for_end(mut self, code: i32) {
+        let status = wait_until("the station's end", || self.child.0.try_wait().expect("a child of ours"));
+        assert_eq!(status.code(), Some(code), "{}", self.stderr());
     }
 
     /// SIGKILL: as if the power went.
