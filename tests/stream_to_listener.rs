@@ -5,14 +5,12 @@ mod support {
     pub(crate) mod checker;
     pub(crate) mod http_client;
     pub(crate) mod media;
+    pub(crate) mod programme;
     pub(crate) mod station;
 }
-#[path = "support/programme.rs"]
-mod programme;
 
 use cid::Cid;
 use multihash_codetable::{Code, MultihashDigest};
-use programme::{Part, TITLES, programme};
 use support::audio_compare::{
     Media, decode_with_ffmpeg, ffprobe_json, find_offset, gap_or_repeat, level_db, mono, peers_available,
 };
@@ -21,6 +19,7 @@ use support::checker::source::HttpSource;
 use support::checker::tamper::{Tamper, TamperedSource};
 use support::checker::{Checker, Expectations, init_segment, media_segment};
 use support::media::{Depth, sines, wav};
+use support::programme::{Part, TITLES, programme};
 use support::station::{Home, Station};
 
 const RENDITIONS: [&str; 3] = ["lofi", "midfi", "hifi"];

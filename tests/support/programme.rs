@@ -1,8 +1,8 @@
 //! A programme of known sound: one sweep cut into files of three formats, and halves of sines in five more.
 
-use super::support::audio_compare::chirp;
-use super::support::media::{Depth, fixture_bytes, flac, wav};
-use super::support::station::Home;
+use super::audio_compare::chirp;
+use super::media::{Depth, fixture_bytes, flac, wav};
+use super::station::Home;
 use std::f64::consts::TAU;
 
 /// A stretch of the programme.
