@@ -101,13 +101,14 @@ export class HlsEngine {
     this.choose(this.wish);
   }
 
-  /** A choice takes effect with the next segment that is not playing yet, without a gap. */
+  /**
+   * A choice takes effect behind what is in hand, seconds later. Sooner (`nextLevel`) would throw that away and leave
+   * what may be a blink of the segment that plays, while playlist, init and segment are still to come: a stall.
+   */
   choose(name) {
     this.wish = name;
     if (!this.hls?.levels.length) return;
-    const level = this.renditions.findIndex((rendition) => rendition.name === name);
-    if (this.hls.currentLevel === -1) this.hls.loadLevel = level;
-    else this.hls.nextLevel = level;
+    this.hls.loadLevel = this.renditions.findIndex((rendition) => rendition.name === name);
   }
 
   setPlaying(name) {

@@ -330,6 +330,17 @@ pub fn ffprobe_json(media: Media<'_>) -> Result<serde_json::Value, String> {
     serde_json::from_slice(&stdout).map_err(|error| format!("ffprobe: {error}"))
 }
 
+/// Integrated loudness of a whole file in LUFS, by ffmpeg's own meter (EBU R 128).
+pub fn loudness(file: &[u8]) -> Result<f64, String> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "info", "-nostats", "-nostdin", "-i", "pipe:0"]);
+    command.args(["-af", "ebur128=framelog=verbose", "-f", "null", "-"]);
+    let (_, stderr) = run_peer(command, Some(file))?;
+    let line = stderr.lines().rev().find_map(|line| line.trim().strip_prefix("I:"));
+    let value = line.and_then(|line| line.trim().strip_suffix("LUFS")?.trim().parse().ok());
+    value.ok_or_else(|| format!("ffmpeg gave no loudness: {stderr}"))
+}
+
 /// Runs a peer to its end or to the deadline, when it is killed. Returns stdout and stderr; a bad exit is an error.
 fn run_peer(mut command: Command, input: Option<&[u8]>) -> Result<(Vec<u8>, String), String> {
     let name = command.get_program().to_string_lossy().into_owned();

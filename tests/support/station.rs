@@ -232,6 +232,12 @@ impl Station {
         (status, began.elapsed())
     }
 
+    /// Waits for an end with this exit code.
+    pub fn wait_for_end(mut self, code: i32) {
+        let status = wait_until("the station's end", || self.child.0.try_wait().expect("a child of ours"));
+        assert_eq!(status.code(), Some(code), "{}", self.stderr());
+    }
+
     /// SIGKILL: as if the power went.
     pub fn kill(mut self) {
         self.child.end();

@@ -1,0 +1,134 @@
+//! The page in a real browser, on the real binary, over a restart; tests/browser/run.mjs is the judge.
+
+mod support {
+    pub(crate) mod http_client;
+    pub(crate) mod media;
+    pub(crate) mod station;
+}
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use support::media::{Depth, fixture_bytes, sines, wav};
+use support::station::Home;
+
+/// Bounds a run; the judge's own patience is shorter.
+const RUN_LIMIT: Duration = Duration::from_secs(300);
+
+fn browser_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
+}
+
+/// What the run needs and this machine lacks.
+fn lacking() -> Option<&'static str> {
+    let runs = |name: &str| {
+        let status = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    if !runs("node") {
+        Some("node does not run")
+    } else if std::env::var_os("CHROMIUM").is_none() && !browsers.iter().any(|name| runs(name)) {
+        Some("there is no Chromium")
+    } else if !browser_folder().join("node_modules/playwright-core").is_dir() {
+        Some("tests/browser has no playwright-core (npm ci)")
+    } else {
+        None
+    }
+}
+
+/// The judge while it runs; killed when the test ends before it.
+struct Judge {
+    child: Child,
+    lines: Receiver<String>,
+    said: String,
+}
+
+impl Judge {
+    fn start(url: &str) -> Self {
+        let mut child = Command::new("node")
+            .args(["run.mjs", "--url", &format!("{url}/"), "--seconds", "60", "--restart"])
+            .current_dir(browser_folder())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                // A test that failed listens no more.
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines, said: String::new() }
+    }
+
+    /// Reads on until a line, or to the end of the output: then `false`.
+    fn reads(&mut self, wanted: &str, deadline: Instant) -> bool {
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    eprintln!("{line}");
+                    self.said.push_str(&line);
+                    self.said.push('\n');
+                    if line == wanted {
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => panic!("no {wanted:?} in time:\n{}", self.said),
+            }
+        }
+    }
+
+    fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("piped");
+        writeln!(stdin, "{line}").expect("the judge listens");
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn music() -> Home {
+    let home = Home::new("");
+    for (name, left, right) in [("one", 440.0, 550.0), ("two", 660.0, 440.0), ("three", 330.0, 880.0)] {
+        let tones = sines(44_100, 0, 44_100 * 20, &[(left, 0.3), (right, 0.3)]);
+        home.add(&format!("{name}.wav"), &wav(44_100, 2, None, Depth::S16, &tones));
+    }
+    for name in ["sine-a.mp3", "sine-b.mp3", "sine-a.ogg", "sine-a.m4a"] {
+        home.add(name, &fixture_bytes(name));
+    }
+    home
+}
+
+#[test]
+fn the_page_plays_switches_and_survives_a_kill() {
+    if let Some(reason) = lacking() {
+        let required = std::env::var("SKYWAVE_PEERS").is_ok_and(|value| value == "required");
+        assert!(!required, "SKYWAVE_PEERS=required, but {reason}");
+        return eprintln!("SKIPPED: {reason}");
+    }
+    let home = music();
+    let station = home.start();
+    station.wait_on_air();
+    let deadline = Instant::now() + RUN_LIMIT;
+    let mut judge = Judge::start(&station.url);
+    assert!(judge.reads("READY-FOR-RESTART", deadline), "{}\n{}", judge.said, station.stderr());
+    let port = station.port();
+    station.kill();
+    let station = home.start_on(port);
+    station.wait_on_air();
+    judge.tell("RESTARTED");
+    let passed = judge.reads("PASS", deadline);
+    assert!(passed, "{}\nthe station said\n{}", judge.said, station.stderr());
+    assert!(judge.child.wait().expect("a child of ours").success());
+}
