@@ -117,10 +117,15 @@ impl Rig {
         Self { blocks, health, clock, origin, catalogue, segments, tree, stop, random, next: 0 }
     }
 
-    /// Segments as hls makes them: each a lead before its airtime, of some hundred bytes that no other has.
+    /// Segments as hls makes them: each a lead before its airtime.
     async fn feed(&mut self, bytes: usize) {
         let begin = Duration::from_millis((self.next * 3_840).unsigned_abs());
         tokio::time::sleep_until(self.origin + begin.saturating_sub(SEGMENT * LEAD as u32)).await;
+        self.send(bytes).await;
+    }
+
+    /// The next segment at once, of bytes that no other has.
+    async fn send(&mut self, bytes: usize) {
         let slot = Slot {
             n: 466_900_000 + self.next as u64,
             airtime_ms: self.next * 3_840,
@@ -290,6 +295,9 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
     let (store, aside) = (repo.join("blockstore"), repo.join("aside"));
     std::fs::rename(&store, &aside).unwrap();
     std::fs::write(&store, b"").unwrap();
+    // Between two ticks, so that storing it is what fails first.
+    tokio::time::sleep(SEGMENT / 4).await;
+    rig.send(300).await;
     let broken = async {
         while rig.restarts("publisher") < 4 {
             tokio::time::sleep(Duration::from_millis(50)).await;
