@@ -157,6 +157,23 @@ impl Rig {
         self.blocks.list().await.iter().map(raw).collect()
     }
 
+    async fn until_restarted(&self, times: u64) {
+        let restarted = async {
+            while self.restarts("publisher") < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(120), restarted).await.expect("the stage fails and is tried again");
+    }
+
+    fn last_error(&self, name: &str) -> String {
+        let report = self.health.report();
+        let stage = report.stages.iter().find(|stage| stage.name == name);
+        stage
+            .and_then(|stage| stage.last_error.as_ref())
+            .map_or_else(String::new, |error| error.message.clone())
+    }
+
     fn restarts(&self, name: &str) -> u64 {
         let report = self.health.report();
         report.stages.iter().find(|stage| stage.name == name).map_or(0, |stage| stage.restarts)
@@ -291,19 +308,17 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
     for _ in 0..LEAD + 6 {
         rig.feed(300).await;
     }
+    // Between two ticks, so that storing the segment is what fails first.
+    tokio::time::sleep(SEGMENT / 4).await;
     // A plain file in place of the folder: no block can be written, whoever asks.
     let (store, aside) = (repo.join("blockstore"), repo.join("aside"));
     std::fs::rename(&store, &aside).unwrap();
     std::fs::write(&store, b"").unwrap();
-    // Between two ticks, so that storing it is what fails first.
-    tokio::time::sleep(SEGMENT / 4).await;
     rig.send(300).await;
-    let broken = async {
-        while rig.restarts("publisher") < 4 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_secs(120), broken).await.expect("the stage fails and is tried again");
+    rig.until_restarted(1).await;
+    let error = rig.last_error("publisher");
+    assert!(error.contains("cannot store segment 466900014"), "{error}");
+    rig.until_restarted(4).await;
     std::fs::remove_file(&store).unwrap();
     std::fs::rename(&aside, &store).unwrap();
     for _ in 0..40 {
@@ -320,8 +335,5 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
             tree.entries.get(&format!("hifi/{n}.m4s")).unwrap_or_else(|| panic!("segment {n} was lost"));
         assert!(rig.blocks.contains(&entry.cid).await.unwrap(), "segment {n}");
     }
-    let report = rig.health.report();
-    let publisher = report.stages.iter().find(|stage| stage.name == "publisher").unwrap();
-    assert!(publisher.last_error.as_ref().is_some_and(|error| error.message.contains("cannot store")));
     rig.stop.cancel();
 }
