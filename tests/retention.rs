@@ -117,10 +117,15 @@ impl Rig {
         Self { blocks, health, clock, origin, catalogue, segments, tree, stop, random, next: 0 }
     }
 
-    /// Segments as hls makes them: each a lead before its airtime, of some hundred bytes that no other has.
+    /// Segments as hls makes them: each a lead before its airtime.
     async fn feed(&mut self, bytes: usize) {
         let begin = Duration::from_millis((self.next * 3_840).unsigned_abs());
         tokio::time::sleep_until(self.origin + begin.saturating_sub(SEGMENT * LEAD as u32)).await;
+        self.send(bytes).await;
+    }
+
+    /// The next segment at once, of bytes that no other has.
+    async fn send(&mut self, bytes: usize) {
         let slot = Slot {
             n: 466_900_000 + self.next as u64,
             airtime_ms: self.next * 3_840,
@@ -150,6 +155,23 @@ impl Rig {
     async fn held(&self) -> BTreeSet<Cid> {
         // The store lists by hash alone; the test compares hashes.
         self.blocks.list().await.iter().map(raw).collect()
+    }
+
+    async fn until_restarted(&self, times: u64) {
+        let restarted = async {
+            while self.restarts("publisher") < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(120), restarted).await.expect("the stage fails and is tried again");
+    }
+
+    fn last_error(&self, name: &str) -> String {
+        let report = self.health.report();
+        let stage = report.stages.iter().find(|stage| stage.name == name);
+        stage
+            .and_then(|stage| stage.last_error.as_ref())
+            .map_or_else(String::new, |error| error.message.clone())
     }
 
     fn restarts(&self, name: &str) -> u64 {
@@ -286,16 +308,17 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
     for _ in 0..LEAD + 6 {
         rig.feed(300).await;
     }
+    // Between two ticks, so that storing the segment is what fails first.
+    tokio::time::sleep(SEGMENT / 4).await;
     // A plain file in place of the folder: no block can be written, whoever asks.
     let (store, aside) = (repo.join("blockstore"), repo.join("aside"));
     std::fs::rename(&store, &aside).unwrap();
     std::fs::write(&store, b"").unwrap();
-    let broken = async {
-        while rig.restarts("publisher") < 4 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_secs(120), broken).await.expect("the stage fails and is tried again");
+    rig.send(300).await;
+    rig.until_restarted(1).await;
+    let error = rig.last_error("publisher");
+    assert!(error.contains("cannot store segment 466900014"), "{error}");
+    rig.until_restarted(4).await;
     std::fs::remove_file(&store).unwrap();
     std::fs::rename(&aside, &store).unwrap();
     for _ in 0..40 {
@@ -312,8 +335,5 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
             tree.entries.get(&format!("hifi/{n}.m4s")).unwrap_or_else(|| panic!("segment {n} was lost"));
         assert!(rig.blocks.contains(&entry.cid).await.unwrap(), "segment {n}");
     }
-    let report = rig.health.report();
-    let publisher = report.stages.iter().find(|stage| stage.name == "publisher").unwrap();
-    assert!(publisher.last_error.as_ref().is_some_and(|error| error.message.contains("cannot store")));
     rig.stop.cancel();
 }
