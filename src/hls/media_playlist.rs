@@ -8,6 +8,10 @@ use crate::encoder::SAMPLE_RATE;
 /// `EXT-X-VERSION`: EXT-X-MAP without EXT-X-I-FRAMES-ONLY needs 6, fMP4 players expect 7.
 pub const VERSION: u8 = 7;
 
+/// 9999-12-31T23:59:59Z in Unix milliseconds: ISO 8601 has four digits for the year. A clock that is further off must
+/// not take the playlist down.
+const LAST_DATE_MS: i64 = 253_402_300_799_000;
+
 /// One media segment of a playlist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaSegment {
@@ -45,7 +49,8 @@ impl Display for MediaPlaylist {
             if segment.discontinuity {
                 writeln!(f, "#EXT-X-DISCONTINUITY")?;
             }
-            let begin = UNIX_EPOCH + Duration::from_millis(segment.program_date_time_ms.max(0) as u64);
+            let begin = UNIX_EPOCH
+                + Duration::from_millis(segment.program_date_time_ms.clamp(0, LAST_DATE_MS) as u64);
             writeln!(f, "#EXT-X-PROGRAM-DATE-TIME:{}", humantime::format_rfc3339_millis(begin))?;
             writeln!(f, "#EXTINF:{},\n{}.m4s", Seconds(segment.duration_samples), segment.n)?;
         }
