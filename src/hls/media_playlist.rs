@@ -90,15 +90,15 @@ mod tests {
             text,
             "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:466900000\n\
              #EXT-X-DISCONTINUITY-SEQUENCE:2\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"init.mp4\"\n\
-             #EXT-X-PROGRAM-DATE-TIME:2026-10-24T12:39:59.957Z\n#EXTINF:3.840000,\n466900000.m4s\n\
+             #EXT-X-PROGRAM-DATE-TIME:2026-10-25T02:39:59.957Z\n#EXTINF:3.840000,\n466900000.m4s\n\
              #EXT-X-DISCONTINUITY\n\
-             #EXT-X-PROGRAM-DATE-TIME:2026-10-24T12:40:03.797Z\n#EXTINF:3.840000,\n466900001.m4s\n"
+             #EXT-X-PROGRAM-DATE-TIME:2026-10-25T02:40:03.797Z\n#EXTINF:3.840000,\n466900001.m4s\n"
         );
     }
 
     proptest! {
         #[test]
-        fn another_parser_reads_back_what_was_written(first in 0_u64..1 << 40, count in 1_u64..40) {
+        fn another_parser_reads_back_what_was_written(first in 0_u64..60_000_000_000, count in 1_u64..40) {
             let text = playlist(first, count, Some(first)).to_string();
             let uris: Vec<_> = text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect();
             prop_assert_eq!(uris.len() as u64, count);
