@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn another_parser_reads_back_what_was_written(first in 0_u64..1 << 40, count in 1_u64..40) {
+        fn another_parser_reads_back_what_was_written(first in 0_u64..60_000_000_000, count in 1_u64..40) {
             let text = playlist(first, count, Some(first)).to_string();
             let uris: Vec<_> = text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect();
             prop_assert_eq!(uris.len() as u64, count);
