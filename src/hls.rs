@@ -99,6 +99,15 @@ pub enum HlsError {
     },
 }
 
+/// What a run of the stage leaves to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    /// What was on air, or ready for it.
+    pub last: Option<Last>,
+    /// What was playing; a track that goes on is not announced again.
+    pub now_playing: Option<Arc<NowPlaying>>,
+}
+
 /// The stage's ends; survives a restart of the stage.
 pub struct Hls {
     /// Grid and lead.
@@ -111,8 +120,8 @@ pub struct Hls {
     pub clock: SharedClock,
     /// Origin of the monotonic milliseconds.
     pub origin: Instant,
-    /// What was on air before; moves on with each segment.
-    pub last: Arc<Mutex<Option<Last>>>,
+    /// Where a run of the stage begins; moves on with each segment.
+    pub resume: Arc<Mutex<Resume>>,
     /// Access units from the encoder.
     pub input: Arc<Mutex<mpsc::Receiver<EncodedBlock>>>,
     /// Segments to the publisher.
@@ -135,10 +144,11 @@ impl Hls {
     /// [`HlsError::Renditions`] on blocks of another shape.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), HlsError> {
         let mut input = self.input.lock().await;
-        let mut last = self.last.lock().await;
+        let mut resume = self.resume.lock().await;
         let start = Self::reading(&self.clock, self.origin);
-        let mut timeline = Timeline::start(self.config.segment, start, HEAD_START, *last);
-        let mut segmenter = Segmenter::new(self.config.grid(), self.encoder_delay);
+        let mut timeline = Timeline::start(self.config.segment, start, HEAD_START, resume.last);
+        let mut segmenter =
+            Segmenter::new(self.config.grid(), self.encoder_delay, resume.now_playing.clone());
         loop {
             let begin = timeline.peek().airtime_ms - elapsed_lead(self.config.lead);
             let segment = tokio::select! {
@@ -150,7 +160,8 @@ impl Hls {
             };
             let Some(segment) = segment else { return Ok(()) };
             let Slot { n, airtime_ms, unix_ms, .. } = segment.slot;
-            *last = Some(Last { n, begin: Some(Reading { monotonic_ms: airtime_ms, unix_ms }) });
+            resume.last = Some(Last { n, begin: Some(Reading { monotonic_ms: airtime_ms, unix_ms }) });
+            resume.now_playing.clone_from(&segment.now_playing);
             if segment.slot.discontinuity {
                 self.metrics.discontinuities.inc();
             }

@@ -15,7 +15,8 @@ use crate::metrics::{Metrics, StageLabel};
 use backoff::Backoff;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// Well within the lead, so that a stage which recovers is never heard.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// A run of this length counts as a success: the next failure starts with a short delay again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// How often hanging stages are looked for.

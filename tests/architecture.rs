@@ -1,6 +1,7 @@
 //! Enforces who may import whom, which files stay pure, and the house rules that a machine can check.
 //!
 //! docs/architecture.md says why.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/source_code.rs"]
 mod source_code;

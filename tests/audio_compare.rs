@@ -1,4 +1,5 @@
 //! The audio comparison under test: it finds what was done to a sweep, and nothing where nothing was done.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// Helpers shared by the test binaries.
 mod support {

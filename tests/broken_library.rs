@@ -1,4 +1,5 @@
 //! A library of broken files, of nothing else, or gone altogether: the station is on air, steady and conformant.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// Helpers shared by the test binaries.
 mod support {

@@ -1,4 +1,5 @@
 //! The command line: what it prints, what it makes, and what it exits with.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support {
     pub(crate) mod http_client;

@@ -1,4 +1,6 @@
 //! `kill -9` at 100 random moments of a simulated run: what is left can always be read and gone on with.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the child tells its parent how far it is")]
 
 /// Helpers shared by the test binaries.
 mod support {

@@ -1,4 +1,5 @@
 //! Holds the pages to the program: keys and defaults, metrics, and links that lead somewhere.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,5 @@
 //! The page in a real browser, on the real binary, over a restart; tests/browser/run.mjs is the judge.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support {
     pub(crate) mod http_client;

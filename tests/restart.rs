@@ -1,4 +1,5 @@
 //! Stops and starts of the real binary: what a listener sees of them, and what is kept.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support {
     pub(crate) mod checker;

@@ -1,5 +1,6 @@
 //! Blocks and pins in the store are those of the window, the lead and the grace, however long the station runs, and
 //! a store that fails costs time, not segments.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// Helpers shared by the test binaries.
 mod support {

@@ -1,4 +1,5 @@
 //! The stream checker's reading of single files under test: which rule names a damage, and how much of it is seen.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// Helpers shared by the test binaries.
 mod support {

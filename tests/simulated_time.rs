@@ -1,4 +1,5 @@
 //! The whole station under simulated time: long runs, stepped clocks, restarts. The strict checker judges every tick.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// Helpers shared by the test binaries.
 mod support {

@@ -1,4 +1,5 @@
 //! Music goes into the real binary; what a listener gets over HTTP is judged by our checker, by ffmpeg and by ear.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support {
     pub(crate) mod audio_compare;

@@ -1,4 +1,5 @@
 //! One stage fails, panics or hangs: it is restarted while the others go on, and the stream stays conformant.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// Helpers shared by the test binaries.
 mod support {
@@ -84,7 +85,7 @@ impl Line {
             renditions: 1,
             clock: SteppedClock::starting_at(OCTOBER_2026),
             origin: Instant::now(),
-            last: Arc::new(Mutex::new(None)),
+            resume: Arc::default(),
             input: Arc::new(Mutex::new(coded)),
             output,
             health: self.health.stage("hls", None),

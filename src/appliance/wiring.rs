@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::Encoder;
 use crate::health::{Health, LibraryHealth, StageHealth};
-use crate::hls::{Hls, Segment};
+use crate::hls::{Hls, Resume, Segment};
 use crate::http::{self, Bound, Content};
 use crate::ipfs::Node;
 use crate::library::{Library, LibraryActor, LibraryHandle};
@@ -136,7 +136,7 @@ impl Wiring {
             renditions: parts.config.encoder.rendition.len(),
             clock: parts.clock.clone(),
             origin: parts.origin,
-            last: Arc::new(Mutex::new(restored.last)),
+            resume: Arc::new(Mutex::new(Resume { last: restored.last, now_playing: None })),
             input: Arc::new(Mutex::new(coded)),
             output,
             health: report.clone(),

@@ -69,9 +69,9 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// A segmenter on `grid` for encoders that lag by `encoder_delay` samples.
-    pub fn new(grid: Grid, encoder_delay: u32) -> Self {
-        Self { grid, delay: u64::from(encoder_delay), blocks: Vec::new(), playing: None, broken: false }
+    /// A segmenter on `grid` for encoders that lag by `encoder_delay` samples; `playing` goes on.
+    pub fn new(grid: Grid, encoder_delay: u32, playing: Option<Arc<NowPlaying>>) -> Self {
+        Self { grid, delay: u64::from(encoder_delay), blocks: Vec::new(), playing, broken: false }
     }
 
     /// Adds a block. Fresh encoders never continue a segment that others began: what was gathered is dropped
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn segmenter() -> Segmenter {
-        Segmenter::new(Grid::new(Duration::from_millis(3_840)).unwrap(), 2048)
+        Segmenter::new(Grid::new(Duration::from_millis(3_840)).unwrap(), 2048, None)
     }
 
     #[test]
@@ -192,6 +192,18 @@ mod tests {
         let segment = segmenter.close(slot(7));
         assert!(segment.slot.discontinuity);
         assert!(!segment.media[0].windows(20).any(|w| w == [3; 20]), "nothing of the old encoders is left");
+    }
+
+    #[test]
+    fn a_run_that_begins_inside_a_track_still_names_it() {
+        let mut before = segmenter();
+        (0..12).for_each(|k| before.push(block(k, k == 0, (k == 0).then_some("one"))));
+        let playing = before.close(slot(0)).now_playing;
+        let mut segmenter = Segmenter::new(Grid::new(Duration::from_millis(3_840)).unwrap(), 2048, playing);
+        (0..12).for_each(|k| segmenter.push(block(k, false, None)));
+        let segment = segmenter.close(slot(1));
+        assert!(segment.media[0].windows(4).any(|w| w == b"TIT2"));
+        assert_eq!(segment.now_playing.unwrap().title, "one");
     }
 
     #[test]

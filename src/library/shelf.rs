@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(shelf.library(false).unplayable.len(), 1);
         assert_eq!(catalogue.get(&a), None);
         shelf.restock(vec![a.clone()], &catalogue);
-        assert_eq!(shelf.take_unidentified(9), [a.clone()]);
+        assert_eq!(shelf.take_unidentified(9), std::slice::from_ref(&a));
         shelf.identified(&a, Ok(headers("aa")), &mut catalogue);
         assert_eq!(shelf.library(false).tracks.len(), 1);
         assert_eq!(shelf.take_unmeasured(), Some(a));

@@ -161,7 +161,7 @@ fn crc(bytes: &[u8], polynomial: u64, width: u32) -> u64 {
         register ^= u64::from(*byte) << (width - 8);
         for _ in 0..8 {
             let top = register >> (width - 1) & 1;
-            register = (register << 1 ^ top * polynomial) & mask;
+            register = ((register << 1) ^ (top * polynomial)) & mask;
         }
     }
     register
@@ -354,9 +354,7 @@ impl Corpus<'_> {
                 let end = pages.get(index + 1).copied().unwrap_or(whole.len());
                 let body = page + 27 + usize::from(whole[page + 26]);
                 let mut bytes = whole.clone();
-                for at in body..end {
-                    bytes[at] = self.random.byte();
-                }
+                bytes[body..end].fill_with(|| self.random.byte());
                 seal_page(&mut bytes[*page..end]);
                 self.add("random-page", extension, &bytes);
                 let without = [&whole[..*page], &whole[end..]].concat();
