@@ -190,5 +190,8 @@ fn sighup_with_a_mistake_keeps_the_old_configuration() {
         station.stderr().lines().any(|line| line.contains("configuration reloaded")).then_some(())
     });
     assert!(!station.stderr().contains("need a restart"), "{}", station.stderr());
-    assert_eq!(station.json("/health").expect("JSON")["library"]["tracks"], 1);
+    // A file that was just written counts once it has settled.
+    station.wait_for("the music of the old configuration", |station| {
+        (station.json("/health").ok()?["library"]["tracks"] == 1).then_some(())
+    });
 }
