@@ -192,6 +192,6 @@ fn sighup_with_a_mistake_keeps_the_old_configuration() {
     assert!(!station.stderr().contains("need a restart"), "{}", station.stderr());
     // A file that was just written counts once it has settled.
     station.wait_for("the music of the old configuration", |station| {
-        (station.json("/health").ok()?["library"]["tracks"] == 1).then_some(())
+        (station.json("/health")?["library"]["tracks"] == 1).then_some(())
     });
 }
