@@ -259,9 +259,9 @@ fn health_and_metrics_say_what_is_on_air() {
     let home = three_tracks();
     let station = home.start();
     station.wait_on_air();
-    station.wait_for("the lead", |station| {
-        let lead = station.json("/health")?["lead_seconds"].as_f64()?;
-        (lead > 50.0).then_some(())
+    station.wait_for("the lead, and the files to settle", |station| {
+        let health = station.json("/health")?;
+        (health["lead_seconds"].as_f64()? > 50.0 && health["library"]["tracks"] == 3).then_some(())
     });
     let health = station.json("/health").expect("JSON");
     assert_eq!((&health["status"], &health["on_air"]), (&"on_air".into(), &true.into()), "{health}");
