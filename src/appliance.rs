@@ -162,6 +162,8 @@ impl Appliance {
                 abort.abort();
             }
         }
+        // A tick may have come in between.
+        self.health.set_off_air("stopped");
         if timeout_at(deadline + Duration::from_millis(200), self.node.stop()).await.is_err() {
             warn!("the IPFS node did not end in time");
         }
