@@ -1,7 +1,7 @@
 //! Publisher stage: segments to blocks, the stream tree and the IPNS record.
 //!
 //! Takes [`Segment`]s from hls and stores each at once, ahead of its airtime; at airtime a *tick* lists it in the
-//! playlists, rebuilds the directories from links and signs one record. Gives [`OnAir`] to http and [`Tick`]s to
+//! playlists, rebuilds the directories from links and signs one record. Gives the [`StreamTree`] to http and [`Tick`]s to
 //! retention. A crash loses nothing that was stored: the catalogue beside the repo is written before the air.
 
 pub mod catalogue;

@@ -27,8 +27,7 @@ impl Node {
     /// Opens the repo at `path` and, unless the configuration says offline, the swarm.
     ///
     /// # Errors
-    /// [`IpfsError::Repo`] when the repo cannot be opened or another process holds it; [`IpfsError::Start`] when
-    /// the swarm does not start.
+    /// [`IpfsError::Repo`] when the repo cannot be opened, another process holds it, or the swarm does not start.
     pub async fn start(config: &IpfsConfig, identity: Identity, path: &Path) -> Result<Self, IpfsError> {
         let failed = |source| IpfsError::Repo { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(|e| failed(e.into()))?;
