@@ -28,6 +28,8 @@ use wiring::{Parts, Stage, Wiring};
 
 /// How long the stages may take to drain, all together.
 const DRAIN_LIMIT: Duration = Duration::from_millis(2_500);
+/// How long any one of them may take.
+const STAGE_LIMIT: Duration = Duration::from_millis(1_200);
 
 /// Why the station cannot start.
 #[derive(Debug, Error)]
@@ -157,7 +159,9 @@ impl Appliance {
         for stage in self.stages {
             stage.cancel.cancel();
             let abort = stage.task.abort_handle();
-            if timeout_at(deadline, stage.task).await.is_err() {
+            // One slow stage, such as a library on a dead mount, leaves time for the others.
+            let limit = deadline.min(Instant::now() + STAGE_LIMIT);
+            if timeout_at(limit, stage.task).await.is_err() {
                 warn!(stage = stage.name, "stage did not end in time");
                 abort.abort();
             }

@@ -59,8 +59,12 @@ impl IpfsConfig {
                 return Err(("ipfs.listen", why));
             }
         }
-        if self.record_validity < std::time::Duration::from_secs(60) {
-            return Err(("ipfs.record_validity", "must be 1m at least".into()));
+        let year = std::time::Duration::from_secs(366 * 24 * 3600);
+        if !(std::time::Duration::from_secs(60)..=year).contains(&self.record_validity) {
+            return Err(("ipfs.record_validity", "must be within 1m and 1year".into()));
+        }
+        if self.record_ttl > year {
+            return Err(("ipfs.record_ttl", "must be 1year at most".into()));
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub fn init(config: &LogConfig, bars: MultiProgress) {
     let directives = std::env::var("SKYWAVE_LOG").unwrap_or_else(|_| format!("{},{QUIET}", config.level));
     let filter = EnvFilter::try_new(&directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
-    if std::env::var_os("JOURNAL_STREAM").is_some()
+    if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
         registry.with(journal).init();
@@ -57,6 +57,15 @@ pub fn init(config: &LogConfig, bars: MultiProgress) {
         .with_target(false)
         .with_writer(AroundBars(bars));
     registry.with(stderr).init();
+}
+
+/// Whether stderr is the stream that `JOURNAL_STREAM` names (systemd.exec(5)); programs started from a service's
+/// children inherit the variable without it.
+fn stderr_is_journal() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let stderr = std::fs::metadata("/proc/self/fd/2").map(|m| format!("{}:{}", m.dev(), m.ino()));
+    stderr.is_ok_and(|stderr| stderr == named)
 }
 
 /// Writes to stderr and draws the progress bars again behind it.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::MultiProgress;
@@ -17,6 +18,9 @@ use skywave::appliance::{self, Appliance};
 use skywave::clock::SystemClock;
 use skywave::config::{Config, ConfigError, locate};
 use skywave::supervisor::chain;
+
+/// How long threads in the middle of a file operation may hold up the end of the process.
+const THREADS_MAY_TAKE: Duration = Duration::from_millis(200);
 
 /// Exit code of a mistake in the configuration.
 const EXIT_CONFIG: u8 = 2;
@@ -135,7 +139,7 @@ impl Failure {
 fn init(args: InitArgs) -> Result<(), Failure> {
     let run = RunArgs { config: args.config, music: Vec::new(), data: args.data, http: None, offline: true };
     let config = run.load().map_err(Failure::Config)?;
-    let name = runtime()?.block_on(appliance::init(&config)).map_err(|e| Failure::other(&e))?;
+    let name = block_on(appliance::init(&config))?.map_err(|e| Failure::other(&e))?;
     say(&format!("{} is ready; the station's IPNS name is {name}", config.station.data.display()));
     Ok(())
 }
@@ -144,11 +148,16 @@ fn run(args: &RunArgs) -> Result<(), Failure> {
     let config = args.load().map_err(Failure::Config)?;
     let bars = MultiProgress::new();
     skywave::logging::init(&config.log, bars.clone());
-    runtime()?.block_on(on_air(args, config, bars))
+    block_on(on_air(args, config, bars))?
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Failure::other(&e))
+/// Runs `work` on a runtime of its own and does not wait for threads that a dead disk or network mount holds up.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::other(&e))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(THREADS_MAY_TAKE);
+    Ok(result)
 }
 
 async fn on_air(args: &RunArgs, mut config: Config, bars: MultiProgress) -> Result<(), Failure> {
@@ -156,7 +165,11 @@ async fn on_air(args: &RunArgs, mut config: Config, bars: MultiProgress) -> Resu
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-    let station = Appliance::start(&config, Arc::new(SystemClock)).await.map_err(|e| Failure::other(&e))?;
+    let station = tokio::select! {
+        station = Appliance::start(&config, Arc::new(SystemClock)) => station.map_err(|e| Failure::other(&e))?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     introduce(&config, &station);
     let scan = tokio::spawn(progress::show(station.library(), bars));
     loop {
@@ -181,7 +194,9 @@ fn reload(args: &RunArgs, config: &mut Config, station: &Appliance) {
         warn!(sections = restart.join(", "), "these changes need a restart");
     }
     info!("configuration reloaded");
-    *config = fresh;
+    // What needs a restart is not running yet, so that the next reload says so again.
+    config.library.music = fresh.library.music;
+    config.player = fresh.player;
 }
 
 fn introduce(config: &Config, station: &Appliance) {

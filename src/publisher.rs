@@ -80,8 +80,8 @@ pub struct Published {
     tree_blocks: HashSet<Cid>,
     /// What retention has not been told yet.
     backlog: Tick,
-    /// When the last segment came on air; `None` while the station is off air.
-    last_tick: Option<Instant>,
+    /// When the last segment came on air, of this run or one before; `None` while the station is off air.
+    last_reveal: Option<Instant>,
 }
 
 impl Published {
@@ -94,7 +94,7 @@ impl Published {
             pending: None,
             tree_blocks: HashSet::new(),
             backlog: Tick::default(),
-            last_tick: None,
+            last_reveal: None,
         }
     }
 }
@@ -162,7 +162,7 @@ impl Publisher {
         let mut published = self.published.lock().await;
         self.introduce(&mut published);
         if published.catalogue.window.listed() > 0 {
-            self.tick(&mut published, Vec::new()).await?;
+            self.tick(&mut published).await?;
         }
         loop {
             if published.pending.is_some() {
@@ -171,7 +171,7 @@ impl Publisher {
             self.reveal_due(&mut published).await?;
             let due = self.next_reveal(&published);
             let dry =
-                published.last_tick.filter(|_| due.is_none()).map(|last| last + 3 * self.settings.segment);
+                published.last_reveal.filter(|_| due.is_none()).map(|last| last + 3 * self.settings.segment);
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = sleep_until(dry) => self.run_dry(&mut published),
@@ -186,9 +186,21 @@ impl Publisher {
             published.pending = Some(segment);
             self.store_pending(&mut published).await?;
         }
+        self.save(&published).await;
         published.numbers.close()?;
-        self.catalogue_file.save(&published.catalogue)?;
         Ok(())
+    }
+
+    /// Writes the catalogue. Only a restart needs it, so a failure is told and the station stays on air.
+    async fn save(&self, published: &Published) {
+        let (file, catalogue) = (self.catalogue_file.clone(), published.catalogue.clone());
+        let saved = tokio::task::spawn_blocking(move || file.save(&catalogue)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a restart now would not find the window"
+            );
+        }
     }
 
     /// Stores all renditions of the segment in parallel and enters it in the catalogue.
@@ -197,7 +209,14 @@ impl Publisher {
         let n = segment.slot.n;
         let discontinuities =
             published.catalogue.window.discontinuities() + u64::from(segment.slot.discontinuity);
-        published.numbers.use_segment(n, discontinuities)?;
+        if let Err(error) = published.numbers.use_segment(n, discontinuities) {
+            // A card that takes no writes is no reason to go off air; numbers follow the clock in any case.
+            tracing::error!(
+                n,
+                error = &error as &dyn std::error::Error,
+                "the segment number is not persisted"
+            );
+        }
         let began = Instant::now();
         let blocks: Vec<_> = segment.media.iter().map(|bytes| Block::raw(bytes.clone())).collect();
         let puts = try_join_all(blocks.iter().map(|block| self.blocks.put_pinned(block))).await;
@@ -219,7 +238,7 @@ impl Publisher {
             tracing::error!(n, "a segment number came twice; the segment is dropped");
         }
         published.pending = None;
-        self.catalogue_file.save(&published.catalogue)?;
+        self.save(published).await;
         self.health.progress();
         Ok(())
     }
@@ -250,16 +269,18 @@ impl Publisher {
     }
 
     async fn reveal_due(&self, published: &mut Published) -> Result<(), PublisherError> {
-        let mut aired = Vec::new();
+        let mut revealed_any = false;
         while self.next_reveal(published).is_some_and(|due| due <= Instant::now()) {
             let revealed = published.catalogue.window.reveal(self.settings.playlist_segments);
-            aired.extend(revealed.map(|segment| (segment.n, segment.bytes())));
+            published.backlog.aired.extend(revealed.map(|segment| (segment.n, segment.bytes())));
+            published.last_reveal = Some(Instant::now());
+            revealed_any = true;
         }
-        if aired.is_empty() { Ok(()) } else { self.tick(published, aired).await }
+        if revealed_any { self.tick(published).await } else { Ok(()) }
     }
 
     /// Puts the window's state on air: playlists, directories, one root, one record.
-    async fn tick(&self, published: &mut Published, aired: Vec<(u64, u64)>) -> Result<(), PublisherError> {
+    async fn tick(&self, published: &mut Published) -> Result<(), PublisherError> {
         let began = Instant::now();
         let gone = published.catalogue.window.forget_before(*self.keep_from.borrow());
         published
@@ -274,12 +295,11 @@ impl Publisher {
         published.backlog.unlinked.extend(published.tree_blocks.difference(&now));
         published.tree_blocks = now;
         let record = self.sign(published, tree.root);
-        published.last_tick = Some(Instant::now());
         let newest = tree.newest;
+        // Before anybody sees it, so that a restart never shows less.
+        self.save(published).await;
         self.tree.send_replace(Some(Arc::new(tree)));
         self.record.send_replace(record);
-        self.catalogue_file.save(&published.catalogue)?;
-        published.backlog.aired.extend(aired);
         // Never waits for retention: while it is busy, the backlog goes with the next tick.
         if let Ok(permit) = self.ticks.try_reserve() {
             permit.send(std::mem::take(&mut published.backlog));
@@ -291,7 +311,9 @@ impl Publisher {
     /// Nothing is left to put on air: players have run out of segments by now.
     fn run_dry(&self, published: &mut Published) {
         tracing::error!("off air: no audio has reached the publisher for three segments");
-        published.last_tick = None;
+        published.last_reveal = None;
+        self.overall.set_lead(Duration::ZERO);
+        self.metrics.lead_seconds.set(0.0);
         published.station.on_air = false;
         self.station_json.send_replace(published.station.to_json());
         self.overall.set_off_air("no audio reaches the publisher");

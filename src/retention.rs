@@ -46,7 +46,7 @@ impl Default for RetentionConfig {
 impl RetentionConfig {
     /// Checks what a type cannot say. The error is the key's name and what is wrong with it.
     pub fn validate(&self) -> Result<(), (&'static str, String)> {
-        // The upper bound keeps a directory within one block of 256 KiB.
+        // The upper bound keeps a directory below 1 MiB, the largest block that every peer takes.
         if !(Duration::from_secs(60)..=Duration::from_secs(4 * 3600)).contains(&self.window) {
             return Err(("retention.window", "must be within 1m and 4h".into()));
         }
@@ -59,7 +59,7 @@ impl RetentionConfig {
     /// The window for segments of that length.
     pub fn window(&self, segment: Duration) -> Window {
         let segments = self.window.as_millis().div_ceil(segment.as_millis().max(1));
-        Window::new(usize::try_from(segments).unwrap_or(usize::MAX), self.megabytes * 1_000_000)
+        Window::new(usize::try_from(segments).unwrap_or(usize::MAX), self.megabytes.saturating_mul(1_000_000))
     }
 }
 
@@ -73,7 +73,9 @@ pub async fn sweep(blocks: &Blocks, needed: &HashSet<Cid>) -> Result<usize, Ipfs
     // A pin is kept under the block's own CID; a raw block and a directory of equal hash do not occur.
     let orphans: HashSet<_> = held.into_iter().chain(pinned).filter(|cid| !is_needed(cid, needed)).collect();
     for cid in &orphans {
-        blocks.remove(cid).await?;
+        if let Err(error) = blocks.remove(cid).await {
+            tracing::warn!(%cid, error = &error as &dyn std::error::Error, "leftover block is not removed");
+        }
     }
     Ok(orphans.len())
 }
@@ -141,9 +143,15 @@ impl Retention {
             if due > Instant::now() {
                 break;
             }
-            self.blocks.remove(&cid).await?;
-            self.metrics.blocks_removed.inc();
             leaving.pop_front();
+            match self.blocks.remove(&cid).await {
+                Ok(()) => drop(self.metrics.blocks_removed.inc()),
+                Err(error) => {
+                    // One bad block must not keep the others; it is tried again.
+                    tracing::warn!(%cid, error = &error as &dyn std::error::Error, "block is not removed");
+                    leaving.push_back((Instant::now() + GRACE, cid));
+                }
+            }
         }
         Ok(())
     }

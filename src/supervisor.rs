@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, warn};
 
 use crate::health::{Health, StageHealth};
@@ -52,7 +53,9 @@ impl Supervisor {
             let began = Instant::now();
             report.running();
             let attempt = cancel.child_token();
-            let failure = self.judge(name, tokio::spawn(stage(attempt.clone())), &attempt).await;
+            let failure = self
+                .judge(name, AbortOnDropHandle::new(tokio::spawn(stage(attempt.clone()))), &attempt)
+                .await;
             let Some(failure) = failure else {
                 report.stopped();
                 return;
@@ -74,7 +77,7 @@ impl Supervisor {
     async fn judge<E: Error>(
         &self,
         name: &'static str,
-        mut run: tokio::task::JoinHandle<Result<(), E>>,
+        mut run: AbortOnDropHandle<Result<(), E>>,
         attempt: &CancellationToken,
     ) -> Option<String> {
         loop {

@@ -31,10 +31,10 @@ impl Node {
     pub async fn start(config: &IpfsConfig, identity: Identity, path: &Path) -> Result<Self, IpfsError> {
         let failed = |source| IpfsError::Repo { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(|e| failed(e.into()))?;
-        remove_leftovers(&path.join("blockstore"));
         if config.offline {
             let repo = Repo::new_fs(path);
             repo.init().await.map_err(|e| failed(e.into()))?;
+            remove_leftovers(&path.join("blockstore"));
             return Ok(Self { blocks: Blocks::of(repo), identity, swarm: None });
         }
         let setup = Setup {
@@ -44,6 +44,8 @@ impl Node {
             agent: concat!("skywave/", env!("CARGO_PKG_VERSION")).into(),
         };
         let swarm = skywave_swarm::start(setup).await.map_err(|e| failed(e.into()))?;
+        // Only now is the repo ours alone.
+        remove_leftovers(&path.join("blockstore"));
         Ok(Self { blocks: Blocks::of(swarm.repo().clone()), identity, swarm: Some(swarm) })
     }
 

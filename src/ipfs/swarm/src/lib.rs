@@ -7,6 +7,9 @@ use rust_ipfs::builder::DefaultIpfsBuilder;
 use rust_ipfs::p2p::IdentifyConfiguration;
 use rust_ipfs::{Error, Ipfs, Keypair, Multiaddr};
 
+/// Connections to other peers at most: bounds the memory and file descriptors that strangers can cost.
+const MAX_CONNECTIONS: u32 = 128;
+
 /// What a swarm is started with.
 pub struct Setup<'a> {
     /// The peer's key.
@@ -31,6 +34,13 @@ pub async fn start(setup: Setup<'_>) -> Result<Ipfs, Error> {
         .enable_tcp()
         .set_path(setup.repo)
         .set_listening_addrs(setup.listen)
+        .set_connection_limits(|limits| {
+            limits
+                .with_max_pending_incoming(Some(32))
+                .with_max_pending_outgoing(Some(32))
+                .with_max_established(Some(MAX_CONNECTIONS))
+                .with_max_established_per_peer(Some(2))
+        })
         .start()
         .await
 }
