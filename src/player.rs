@@ -11,7 +11,7 @@ pub mod track_source;
 
 mod gain;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -157,6 +157,10 @@ pub struct PlayerActor {
     programme: Option<Programme>,
     has_waited: bool,
     reports: Option<(StageHealth, Metrics)>,
+    /// Held by the thread that produces; alive without a programme of ours, that thread hangs in a file.
+    producing: Weak<()>,
+    /// The programme was made while such a thread hung, and knows no music.
+    without_music: bool,
 }
 
 impl PlayerActor {
@@ -176,7 +180,17 @@ impl PlayerActor {
         let handle = PlayerHandle { config: Arc::new(settings) };
         (
             handle,
-            Self { config, library, seed, make_opener, programme: None, has_waited: false, reports: None },
+            Self {
+                config,
+                library,
+                seed,
+                make_opener,
+                programme: None,
+                has_waited: false,
+                reports: None,
+                producing: Weak::new(),
+                without_music: false,
+            },
         )
     }
 
@@ -214,9 +228,21 @@ impl PlayerActor {
                 None => blocks.reserve().await,
             };
             let permit = permit.map_err(|_| PlayerError::EncoderGone)?;
+            if self.without_music && self.producing.strong_count() == 0 {
+                self.programme = None;
+            }
             let mut programme = self.programme.take().unwrap_or_else(|| self.new_programme());
+            let alive = Arc::new(());
+            // The programme of a thread that hangs reads no files, and is not the one to wait for.
+            if self.producing.strong_count() == 0 {
+                self.producing = Arc::downgrade(&alive);
+            }
             programme.set_config(&self.config.borrow());
-            let produce = tokio::task::spawn_blocking(move || (programme.next_block(), programme));
+            let produce = tokio::task::spawn_blocking(move || {
+                let block = programme.next_block();
+                drop(alive);
+                (block, programme)
+            });
             let (block, mut programme) = produce.await.map_err(PlayerError::Produce)?;
             self.count(&block, &mut programme);
             self.programme = Some(programme);
@@ -251,6 +277,10 @@ impl PlayerActor {
             library.report_unplayable(path, reason);
         });
         self.seed = self.seed.wrapping_add(1);
-        Programme::new(config, self.library.snapshot(), (self.make_opener)(), report, self.seed)
+        // A dead mount would take one thread after the other: the ident until the one that hangs comes back.
+        self.without_music = self.producing.strong_count() > 0;
+        let snapshot =
+            if self.without_music { watch::channel(Arc::default()).1 } else { self.library.snapshot() };
+        Programme::new(config, snapshot, (self.make_opener)(), report, self.seed)
     }
 }

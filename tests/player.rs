@@ -487,3 +487,57 @@ fn settings_are_read_and_bounded() {
     }
     assert!(PlayerConfig::default().validate().is_ok());
 }
+
+/// The first file it opens hangs until it is let go.
+struct Hanging(Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>);
+
+impl Opener for Hanging {
+    fn open(&mut self, track: &Track) -> Result<Box<dyn TrackSource>, String> {
+        let gate = self.0.lock().unwrap().take();
+        gate.map(|gate| gate.recv());
+        FileOpener.open(track)
+    }
+
+    fn tags(&mut self, track: &Track) -> Tags {
+        FileOpener.tags(track)
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_hangs_gives_the_ident_until_it_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    write_wav(&folder.path().join("a.wav"), 48_000, &sine(440.0, 48_000, 0..96_000, 0.2));
+    let config = LibraryConfig { music: vec![folder.path().into()], settle: Duration::ZERO };
+    let (library, mut actor) = LibraryActor::new(config, folder.path());
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let scan = tokio::spawn(async move { actor.run(stop).await });
+    library.snapshot().wait_for(|library| !library.tracks.is_empty()).await.unwrap();
+
+    let (release, gate) = std::sync::mpsc::channel();
+    let gate = Arc::new(Mutex::new(Some(gate)));
+    let hanging = Box::new(move || Box::new(Hanging(Arc::clone(&gate))) as Box<dyn Opener>);
+    let (_settings, mut player) = PlayerActor::with_opener(PlayerConfig::default(), library, 1, hanging);
+    let (blocks, mut heard) = mpsc::channel(2);
+    // What the supervisor does with a stage that makes no progress.
+    let hung = tokio::time::timeout(Duration::from_millis(300), player.run(&blocks, cancel.clone())).await;
+    assert!(hung.is_err() && heard.try_recv().is_err());
+
+    let listen = async {
+        let first = heard.recv().await.unwrap();
+        assert_eq!(first.changes[0].1.source, Source::Ident);
+        release.send(()).unwrap();
+        loop {
+            let block = heard.recv().await.unwrap();
+            if block.changes.iter().any(|(_, playing)| playing.source == Source::Library) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = player.run(&blocks, cancel.clone()) => panic!("{ended:?}"),
+        heard = tokio::time::timeout(PATIENCE, listen) => heard.unwrap(),
+    }
+    cancel.cancel();
+    scan.await.unwrap().unwrap();
+}

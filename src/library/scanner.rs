@@ -19,6 +19,9 @@ const AUDIO: [&str; 20] = [
 /// Extensions of playlist files.
 const PLAYLIST: [&str; 2] = ["m3u", "m3u8"];
 
+/// What marks the data folder of a station, which is never music.
+const STATION_KEY: &str = "identity.key";
+
 /// Folders deeper than this are left out: no music lies there, but a broken file system may.
 const MAX_DEPTH: usize = 32;
 
@@ -100,6 +103,10 @@ impl Walker<'_> {
 
     fn folder(&mut self, path: &Path, canonical: PathBuf, depth: usize) {
         if depth > MAX_DEPTH || !self.seen_folders.insert(canonical.clone()) {
+            return;
+        }
+        // Watching its own blocks come and go would keep the library walking for ever.
+        if path.join(STATION_KEY).is_file() {
             return;
         }
         self.watch(path);
@@ -232,6 +239,20 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().canonicalize().unwrap();
         (temporary, path)
+    }
+
+    #[test]
+    fn the_data_folder_of_a_station_is_no_music() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("skywave-data");
+        fs::create_dir_all(data.join("ipfs")).unwrap();
+        fs::write(data.join("identity.key"), b"key").unwrap();
+        fs::write(data.join("ipfs/x.mp3"), b"x").unwrap();
+        fs::write(folder.path().join("a.mp3"), b"x").unwrap();
+        let mut listed = Vec::new();
+        let walk = walk(&[folder.path().to_path_buf()], &mut |path| listed.push(path.to_path_buf()));
+        assert_eq!(walk.files.len(), 1);
+        assert!(!listed.iter().any(|path| path.starts_with(&data)), "{listed:?}");
     }
 
     #[test]
