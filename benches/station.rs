@@ -1,7 +1,7 @@
 //! The station on the real path: start-up, CPU time, memory. Figures and method: docs/benchmarks.md.
 //!
 //! `cargo bench --bench station -- [start] [cpu] [day]`; without arguments start and cpu run. `MUSIC` names a folder
-//! of real music; without it the bench makes its own.
+//! of real music; without it the bench makes its own. `SKYWAVE_BIN` names another build of the program to measure.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

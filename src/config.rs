@@ -134,7 +134,7 @@ impl Config {
             _ => ("player".to_owned(), error.to_string()),
         })?;
         let owned = |(key, reason): (&str, String)| (key.to_owned(), reason);
-        self.encoder.validate().map_err(owned)?;
+        self.encoder.validate()?;
         self.hls.validate().map_err(owned)?;
         self.ipfs.validate().map_err(owned)?;
         self.retention.validate().map_err(owned)?;
@@ -164,7 +164,13 @@ impl Config {
 
 /// Finds the line of `key` in the file; a mistake that the file does not hold came from the command line.
 pub fn locate(path: &Path, text: &str, key: String, reason: String) -> ConfigError {
-    let line = (1..=text.lines().count()).find(|line| key_at(text, *line) == key);
+    // `section[2]` is the third block of that name.
+    let (name, index) = match key.strip_suffix(']').and_then(|key| key.rsplit_once('[')) {
+        Some((name, index)) => (name, index.parse().unwrap_or(0)),
+        None => (key.as_str(), 0),
+    };
+    let mut lines = (1..=text.lines().count()).filter(|line| key_at(text, *line) == name);
+    let line = lines.nth(index);
     ConfigError { file: line.map(|_| path.to_owned()), line, key, reason }
 }
 
@@ -183,7 +189,8 @@ fn key_at(text: &str, line: usize) -> String {
     match last.split_once('=') {
         Some((key, _)) if !last.starts_with('[') && section.is_empty() => key.trim().to_owned(),
         Some((key, _)) if !last.starts_with('[') => format!("{section}.{}", key.trim()),
-        _ => section,
+        _ if last.starts_with('[') => section,
+        _ => String::new(),
     }
 }
 
@@ -233,7 +240,10 @@ mod tests {
         assert_eq!((error.line, error.key.as_str()), (Some(2), "hls.segment"));
 
         let error = mistake("[[encoder.rendition]]\nname = \"x\"\nbitrate = 5\n");
-        assert_eq!(error.line.map(|_| error.key.as_str()), Some("encoder.rendition"));
+        assert_eq!((error.line, error.key.as_str()), (Some(1), "encoder.rendition[0]"));
+        let good = "[[encoder.rendition]]\n# first\nname = \"a\"\nbitrate = 64000\n";
+        let error = mistake(&format!("{good}[[encoder.rendition]]\nname = \"a\"\nbitrate = 96000\n"));
+        assert_eq!((error.line, error.key.as_str()), (Some(5), "encoder.rendition[1]"));
 
         let error = mistake("[radio]\n");
         assert_eq!((error.line, error.key.as_str()), (Some(1), "radio"));

@@ -55,22 +55,24 @@ impl Default for EncoderConfig {
 }
 
 impl EncoderConfig {
-    /// Checks what a type cannot say. The error is the key's name and what is wrong with it.
-    pub fn validate(&self) -> Result<(), (&'static str, String)> {
+    /// Checks what a type cannot say. The error is the key, a rendition's with its place in the list from 0, and
+    /// what is wrong with it.
+    pub fn validate(&self) -> Result<(), (String, String)> {
         const KEY: &str = "encoder.rendition";
         if self.rendition.is_empty() {
-            return Err((KEY, "at least one rendition is needed".into()));
+            return Err((KEY.into(), "at least one rendition is needed".into()));
         }
         for (index, r) in self.rendition.iter().enumerate() {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+            let key = format!("{KEY}[{index}]");
             if r.name.is_empty() || r.name.len() > 32 || !r.name.chars().all(plain) {
-                return Err((KEY, format!("name {:?} must be 1 to 32 of a-z, 0-9, - and _", r.name)));
+                return Err((key, format!("name {:?} must be 1 to 32 of a-z, 0-9, - and _", r.name)));
             }
             if self.rendition[..index].iter().any(|other| other.name == r.name) {
-                return Err((KEY, format!("name {:?} is used twice", r.name)));
+                return Err((key, format!("name {:?} is used twice", r.name)));
             }
             if !(16_000..=320_000).contains(&r.bitrate) {
-                return Err((KEY, format!("{}: bitrate {} is not within 16000..=320000", r.name, r.bitrate)));
+                return Err((key, format!("{}: bitrate {} is not within 16000..=320000", r.name, r.bitrate)));
             }
         }
         Ok(())

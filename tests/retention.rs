@@ -338,3 +338,31 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
     }
     rig.stop.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_station_that_runs_dry_says_that_it_is_off_air_and_comes_back() {
+    let folder = scratch();
+    let mut rig = Rig::start(Blocks::in_memory(), folder.path(), RetentionConfig::default());
+    for _ in 0..LEAD + 4 {
+        rig.feed(1_000).await;
+    }
+    rig.tree.wait_for(Option::is_some).await.unwrap();
+    assert!(rig.health.ready());
+    // The lead, and the three segments that players have in hand.
+    tokio::time::sleep(SEGMENT * (LEAD as u32 + 5)).await;
+    let report = rig.health.report();
+    assert!(!report.on_air && report.lead_seconds == 0.0, "{report:#?}");
+    assert!(report.off_air_reason.unwrap().contains("no audio"));
+    rig.feed(1_000).await;
+    let health = rig.health.clone();
+    timeout(SEGMENT * 4, rig.tree.changed()).await.unwrap().unwrap();
+    assert!(
+        timeout(SEGMENT, async {
+            while !health.ready() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await
+        .is_ok()
+    );
+}

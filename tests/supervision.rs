@@ -350,3 +350,21 @@ async fn a_station_that_is_stopped_while_busy_ends_in_time_and_has_kept_everythi
         assert_eq!(numbers["segment"], stored, "the next run begins right behind");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_card_that_takes_no_writes_does_not_take_the_station_off_air() {
+    let folder = scratch();
+    let config = config(folder.path());
+    let clock = SteppedClock::starting_at(OCTOBER_2026);
+    let mut listener = Listener::new(&config, true);
+    let mut station = Station::start(&config, &clock).await;
+    listener.listen(&mut station, &clock, 2).await;
+    // A folder in the place of each temporary file.
+    std::fs::create_dir(config.station.data.join("numbers.json.new")).unwrap();
+    std::fs::create_dir(config.repo().join("window.json.new")).unwrap();
+    // Longer than the numbers that are reserved.
+    listener.listen(&mut station, &clock, 40).await;
+    assert_eq!(station.restarts(), 0);
+    assert!(station.appliance.health().ready());
+    station.appliance.stop().await;
+}

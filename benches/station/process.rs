@@ -20,7 +20,8 @@ impl Station {
         fs::create_dir_all(data).unwrap();
         let config = data.join("station.toml");
         fs::write(&config, format!("[hls]\n{}\n[log]\nlevel = \"warn\"\n", hls.join("\n"))).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_skywave"))
+        let program = std::env::var_os("SKYWAVE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_skywave").into());
+        let mut child = Command::new(program)
             .args(["--config".as_ref(), config.as_os_str(), "--data".as_ref(), data.as_os_str()])
             .args(["--music".as_ref(), music.as_os_str()])
             .args(["--http", "127.0.0.1:0", "--offline"])
