@@ -107,6 +107,7 @@ fn start(folder: &Path, music: &Path) {
         println!("  skywave, {run}: {:.3} s", took.as_secs_f64());
         times.push(took);
         station.wait_until_scanned();
+        station.stop();
     }
     match peer_first_segment(folder, music) {
         Some(peer) => println!(
@@ -131,7 +132,9 @@ fn cpu(folder: &Path, music: &Path) {
     println!("  encoders with afterburner: {:.2}", encode_seconds(&boosted, &pcm));
     // A first run scans the library; the second one only broadcasts.
     let data = folder.join("cpu");
-    Station::start(&data, music, &[]).wait_until_scanned();
+    let scanning = Station::start(&data, music, &[]);
+    scanning.wait_until_scanned();
+    scanning.stop();
     fs::remove_dir_all(data.join("ipfs")).unwrap();
     let station = Station::start(&data, music, &["lead = \"10m\""]);
     station.wait_for_lead(Duration::from_secs(590));

@@ -29,7 +29,7 @@ pub struct Rendition {
     /// Bits per second, 16,000 to 320,000.
     pub bitrate: u32,
     /// Better sound for about twice the CPU time of this rendition.
-    #[serde(default)]
+    #[serde(default = "better_sound")]
     pub afterburner: bool,
 }
 
@@ -41,9 +41,15 @@ pub struct EncoderConfig {
     pub rendition: Vec<Rendition>,
 }
 
+/// The better sound is worth its time: docs/decisions/0007-afterburner.md.
+fn better_sound() -> bool {
+    true
+}
+
 impl Default for EncoderConfig {
     fn default() -> Self {
-        let rendition = |name: &str, bitrate| Rendition { name: name.into(), bitrate, afterburner: false };
+        let rendition =
+            |name: &str, bitrate| Rendition { name: name.into(), bitrate, afterburner: better_sound() };
         Self {
             rendition: vec![
                 rendition("lofi", 64_000),

@@ -8,6 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Between two looks where the moment is the figure.
+const FINE: Duration = Duration::from_millis(2);
+/// Between two looks where answering them would be part of the figure.
+const COARSE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Station {
     child: Child,
@@ -47,7 +51,7 @@ impl Station {
     }
 
     pub(crate) fn wait_for_first_segment(&mut self) {
-        until(|| {
+        until(FINE, || {
             let playlist = self.text("/live/hifi/live.m3u8");
             let segment = playlist.lines().find(|line| line.ends_with(".m4s"))?.to_owned();
             self.get(&format!("/live/hifi/{segment}"))
@@ -55,7 +59,7 @@ impl Station {
     }
 
     pub(crate) fn wait_until_scanned(&self) {
-        until(|| {
+        until(COARSE, || {
             let health: serde_json::Value = serde_json::from_str(&self.text("/health")).ok()?;
             let library = &health["library"];
             (library["found"].as_u64()? > 0 && library["scanned"] == library["found"]).then_some(())
@@ -63,7 +67,7 @@ impl Station {
     }
 
     pub(crate) fn wait_for_lead(&self, lead: Duration) {
-        until(|| (self.metric("skywave_lead_seconds ")? >= lead.as_secs_f64()).then_some(()));
+        until(COARSE, || (self.metric("skywave_lead_seconds ")? >= lead.as_secs_f64()).then_some(()));
     }
 
     fn metric(&self, name: &str) -> Option<f64> {
@@ -81,6 +85,15 @@ impl Station {
 
     pub(crate) fn resident_megabytes(&self) -> f64 {
         resident_megabytes(self.child.id())
+    }
+}
+
+impl Station {
+    /// Ends it as its owner would, so that it keeps what it found out.
+    pub(crate) fn stop(mut self) {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
+        assert!(asked.is_ok_and(|status| status.success()), "kill(1) sends SIGTERM");
+        self.child.wait().unwrap();
     }
 }
 
@@ -131,19 +144,18 @@ pub(crate) fn peer_first_segment(folder: &Path, music: &Path) -> Option<Duration
         let hifi = playlists.into_iter().find(|path| path.ends_with("hifi.m3u8"))?;
         fs::read_to_string(hifi).ok()?.contains("#EXTINF").then_some(())
     };
-    let found = wait(listed, Duration::from_secs(60));
+    let found = wait(FINE, listed, Duration::from_secs(60));
     let took = began.elapsed();
     let _ = peer.kill();
     let _ = peer.wait();
     found.map(|()| took)
 }
 
-fn until<T>(check: impl FnMut() -> Option<T>) -> T {
-    wait(check, PATIENCE).expect("the station takes too long")
+fn until<T>(every: Duration, check: impl FnMut() -> Option<T>) -> T {
+    wait(every, check, PATIENCE).expect("the station takes too long")
 }
 
-/// Polls every 2 ms: fine enough for the figures, and no load.
-fn wait<T>(mut check: impl FnMut() -> Option<T>, patience: Duration) -> Option<T> {
+fn wait<T>(every: Duration, mut check: impl FnMut() -> Option<T>, patience: Duration) -> Option<T> {
     let began = Instant::now();
     loop {
         if let Some(found) = check() {
@@ -152,6 +164,6 @@ fn wait<T>(mut check: impl FnMut() -> Option<T>, patience: Duration) -> Option<T
         if began.elapsed() > patience {
             return None;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(every);
     }
 }
