@@ -96,6 +96,13 @@ impl Home {
         command
     }
 
+    /// Starts the station with its swarm, which `[ipfs]` of station.toml should keep on loopback.
+    pub fn start_online(&self) -> Station {
+        let mut command = skywave(&["run", "--http", "127.0.0.1:0"]);
+        command.arg("--config").arg(self.config()).arg("--data").arg(self.data());
+        Station::start(command)
+    }
+
     /// Starts the station on a free port.
     pub fn start(&self) -> Station {
         Station::start(self.command("127.0.0.1:0"))
@@ -245,7 +252,7 @@ impl Station {
 }
 
 /// A process that does not outlive the test.
-struct Guarded(Child);
+pub struct Guarded(pub Child);
 
 impl Guarded {
     fn end(&mut self) {
@@ -262,12 +269,13 @@ impl Drop for Guarded {
 }
 
 /// What comes out of a pipe, read on a thread of its own so that the pipe never fills up.
-struct Kept {
+pub struct Kept {
     text: Arc<Mutex<String>>,
     reader: JoinHandle<()>,
 }
 
-fn keep(pipe: impl Read + Send + 'static) -> Kept {
+/// Reads a pipe to its end in the background.
+pub fn keep(pipe: impl Read + Send + 'static) -> Kept {
     let text = Arc::new(Mutex::new(String::new()));
     let shared = text.clone();
     let reader = std::thread::spawn(move || {
@@ -282,7 +290,8 @@ fn keep(pipe: impl Read + Send + 'static) -> Kept {
 }
 
 impl Kept {
-    fn text(&self) -> String {
+    /// Everything so far.
+    pub fn text(&self) -> String {
         self.text.lock().expect("no reader panics").clone()
     }
 
@@ -291,7 +300,7 @@ impl Kept {
     }
 
     /// Everything up to the end of the process.
-    fn whole(self) -> String {
+    pub fn whole(self) -> String {
         self.reader.join().expect("no reader panics");
         let text = self.text.lock().expect("no reader panics");
         text.clone()

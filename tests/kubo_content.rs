@@ -1,0 +1,276 @@
+//! The real kubo takes our stream tree: fetched, listed, counted, pinned, exported, and played from its own gateway.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support {
+    pub(crate) mod audio_compare;
+    pub(crate) mod checker;
+    pub(crate) mod gateway_listener;
+    pub(crate) mod http_client;
+    pub(crate) mod kubo;
+    pub(crate) mod media;
+    pub(crate) mod station;
+}
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cid::Cid;
+use ipld_dagpb::PbNode;
+use skywave::ipfs::block::DAG_PB;
+use skywave::ipfs::{Block, Identity, IpfsConfig, Node};
+use skywave::publisher::stream_tree::{self, Entry};
+use support::audio_compare::{Media, decode_with_ffmpeg, peers_available};
+use support::checker::source::FolderSource;
+use support::checker::{Checker, Expectations};
+use support::gateway_listener;
+use support::http_client;
+use support::kubo::{self, Kubo, address_of, root_of};
+use support::media::{Depth, sines, wav};
+use support::station::{Home, REQUEST, Station, wait_until};
+
+const RENDITIONS: [&str; 3] = ["lofi", "midfi", "hifi"];
+/// Seconds of audio in a segment.
+const SEGMENT: f64 = 3.84;
+/// More entries than kubo itself would leave in one block (256 KiB of names and CIDs).
+const LARGE: usize = 6_000;
+
+/// A station whose swarm is on loopback.
+fn on_the_air() -> (Home, Station) {
+    let home = Home::new("[player]\norder = \"ordered\"\n[ipfs]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n");
+    for (name, hertz) in [("1.wav", 440.0), ("2.wav", 550.0)] {
+        let tone = sines(44_100, 0, 20 * 44_100, &[(hertz, 0.3); 2]);
+        home.add(name, &wav(44_100, 2, None, Depth::S16, &tone));
+    }
+    let station = home.start_online();
+    station.wait_on_air();
+    station.wait_for("three segments", |station| (station.listed("hifi").len() >= 3).then_some(()));
+    (home, station)
+}
+
+/// A kubo that is connected by the address that the station gives of itself.
+fn connected_to(station: &Station) -> Kubo {
+    let kubo = Kubo::start();
+    kubo.connect(&address_of(station));
+    kubo
+}
+
+/// Every block below a root as our own gateway gives it, by the bytes of its CID.
+fn blocks_of(station: &Station, root: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let (mut blocks, mut open) = (BTreeMap::new(), vec![root.parse::<Cid>().unwrap()]);
+    while let Some(cid) = open.pop() {
+        let answer = station.get(&format!("/ipfs/{cid}?format=raw"));
+        assert_eq!(answer.status, 200, "{cid}");
+        if cid.codec() == DAG_PB {
+            open.extend(
+                PbNode::from_bytes(answer.body.clone().into()).unwrap().links.iter().map(|link| link.cid),
+            );
+        }
+        blocks.insert(cid.to_bytes(), answer.body);
+    }
+    blocks
+}
+
+/// What kubo says of the whole DAG: blocks, each counted once, and their bytes.
+fn dag_stat(kubo: &Kubo, root: &str) -> (u64, u64) {
+    let stat = kubo.rpc_json(&format!("dag/stat?arg={root}&progress=false"));
+    let dag = &stat["DagStats"][0];
+    assert_eq!(stat["UniqueBlocks"], dag["NumBlocks"], "{stat}");
+    (dag["NumBlocks"].as_u64().expect("a number"), dag["Size"].as_u64().expect("a number"))
+}
+
+/// CIDs that kubo holds a pin of, of one type.
+fn pins(kubo: &Kubo, kind: &str) -> HashSet<String> {
+    let said = kubo.run(&["pin", "ls", "--quiet", &format!("--type={kind}")]);
+    said.lines().map(str::to_owned).collect()
+}
+
+/// `ipfs ls`: name and size of every entry.
+fn listing(kubo: &Kubo, path: &str) -> BTreeMap<String, u64> {
+    let said = kubo.run(&["ls", "--size", path]);
+    let entry = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let size = words.next()?.parse().unwrap_or(0);
+        Some((words.next()?.trim_end_matches('/').to_owned(), size))
+    };
+    said.lines().filter_map(entry).collect()
+}
+
+/// Counted, pinned and exported, a DAG is the same for kubo as for us.
+fn kubo_agrees(kubo: &Kubo, root: &str, ours: &BTreeMap<Vec<u8>, Vec<u8>>) {
+    kubo.run(&["pin", "add", "--recursive", "--progress=false", root]);
+    assert!(pins(kubo, "recursive").contains(root), "no recursive pin of {root}");
+    let text = |cid: &Vec<u8>| Cid::read_bytes(cid.as_slice()).unwrap().to_string();
+    let others: HashSet<_> = ours.keys().map(text).filter(|cid| cid != root).collect();
+    assert_eq!(pins(kubo, "indirect"), others);
+    let bytes = ours.values().map(|block| block.len() as u64).sum();
+    assert_eq!(dag_stat(kubo, root), (ours.len() as u64, bytes));
+    let (header, exported) = kubo.export(root);
+    let root = root.parse::<Cid>().unwrap().to_bytes();
+    assert!(header.windows(root.len()).any(|bytes| bytes == root), "the CAR names another root");
+    assert!(exported == *ours, "{} blocks exported, {} are ours", exported.len(), ours.len());
+}
+
+#[test]
+fn a_connected_kubo_lists_counts_pins_and_exports_our_tree() {
+    if !kubo::available() {
+        return;
+    }
+    let (_home, station) = on_the_air();
+    let kubo = connected_to(&station);
+    let root = root_of(&station);
+    let ours = blocks_of(&station, &root);
+    let top = listing(&kubo, &root);
+    let names: Vec<_> = top.keys().map(String::as_str).collect();
+    assert_eq!(names, ["hifi", "lofi", "midfi", "station.json", "stream.m3u8"]);
+    for rendition in RENDITIONS {
+        let folder = listing(&kubo, &format!("{root}/{rendition}"));
+        let playlist = station.text(&format!("/ipfs/{root}/{rendition}/live.m3u8"));
+        let listed: Vec<_> = playlist.lines().filter(|line| line.ends_with(".m4s")).collect();
+        assert!(listed.len() >= 3, "{playlist}");
+        for name in listed.into_iter().chain(["live.m3u8", "init.mp4"]) {
+            let length = station.get(&format!("/ipfs/{root}/{rendition}/{name}")).body.len() as u64;
+            assert_eq!(folder.get(name), Some(&length), "{rendition}/{name}: {folder:?}");
+        }
+    }
+    kubo_agrees(&kubo, &root, &ours);
+}
+
+/// Has ffmpeg play a playlist on disk as it stands. It is a live one, so the end is named.
+fn plays(path: &Path, segments: usize) {
+    let seconds = segments.min(3) as f64 * SEGMENT;
+    let media = Media::Url(path.to_str().unwrap(), seconds - 0.05);
+    let decoded = decode_with_ffmpeg(media).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(decoded.stderr, "", "{}", path.display());
+    let heard = decoded.stereo.len() as f64 / 2.0 / 48_000.0;
+    assert!((heard - seconds).abs() < 0.1, "{}: {heard} s instead of {seconds} s", path.display());
+    let loud = decoded.stereo.iter().filter(|sample| sample.abs() > 0.01).count();
+    assert!(loud * 2 > decoded.stereo.len(), "{}: silence", path.display());
+}
+
+#[test]
+fn what_ipfs_get_leaves_on_disk_obeys_every_rule_and_plays() {
+    if !kubo::available() {
+        return;
+    }
+    let (_home, station) = on_the_air();
+    let kubo = connected_to(&station);
+    let folder = kubo.folder().join("station");
+    let root = root_of(&station);
+    kubo.run(&["get", "--output", folder.to_str().unwrap(), &root]);
+    let mut checker =
+        Checker::new(Expectations { fixed_media_sequence: true, ..Expectations::new(&RENDITIONS) });
+    let mut source = FolderSource(folder.clone());
+    let progress = checker.poll(&mut source).unwrap_or_else(|violation| panic!("{violation}"));
+    assert!(progress.new_segments >= 3, "{progress:?}");
+    if peers_available() {
+        for rendition in RENDITIONS {
+            let path = folder.join(rendition).join("live.m3u8");
+            let segments = fs::read_to_string(&path).unwrap().matches(".m4s").count();
+            plays(&path, segments);
+        }
+        plays(&folder.join("stream.m3u8"), progress.new_segments);
+    }
+}
+
+/// A node of ours without a station, for trees of any shape.
+struct Shelf {
+    runtime: tokio::runtime::Runtime,
+    node: Node,
+    _folder: tempfile::TempDir,
+}
+
+impl Shelf {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = IpfsConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".into()], ..IpfsConfig::default() };
+        let node = runtime.block_on(Node::start(&config, Identity::generate(), folder.path())).unwrap();
+        Self { runtime, node, _folder: folder }
+    }
+
+    fn address(&self) -> String {
+        wait_until("an address", || self.runtime.block_on(self.node.addresses()).first().cloned())
+    }
+
+    fn hold<'a>(&self, blocks: impl Iterator<Item = &'a Block>) {
+        for block in blocks {
+            self.runtime.block_on(self.node.blocks().put_pinned(block)).unwrap();
+        }
+    }
+}
+
+/// A tree with one folder of so many small files: its root, and all of its blocks.
+fn large_tree(files: usize) -> (String, Vec<Block>) {
+    let leaf = |n: usize| (format!("hifi/{}.m4s", 464_000_000 + n), Block::raw(format!("segment {n}")));
+    let leaves: HashMap<_, _> = (0..files).map(leaf).collect();
+    let entries = leaves.iter().map(|(path, block)| (path.clone(), Entry::from(block))).collect();
+    let (tree, mut blocks) = stream_tree::build(0, entries);
+    blocks.extend(leaves.into_values());
+    (tree.root.to_string(), blocks)
+}
+
+#[test]
+fn a_directory_of_thousands_is_the_same_for_kubo_as_for_us() {
+    if !kubo::available() {
+        return;
+    }
+    let (root, blocks) = large_tree(LARGE);
+    let (shelf, kubo) = (Shelf::start(), Kubo::start());
+    shelf.hold(blocks.iter());
+    kubo.connect(&shelf.address());
+    let folder = listing(&kubo, &format!("{root}/hifi"));
+    assert_eq!(folder.len(), LARGE);
+    for n in [0, LARGE / 2, LARGE - 1] {
+        let name = format!("{}.m4s", 464_000_000 + n);
+        assert_eq!(kubo.run(&["cat", &format!("/ipfs/{root}/hifi/{name}")]), format!("segment {n}"));
+        assert_eq!(folder[&name], format!("segment {n}").len() as u64);
+    }
+    kubo_agrees(&kubo, &root, &blocks.iter().map(|b| (b.cid.to_bytes(), b.data.to_vec())).collect());
+}
+
+/// Publishes the station's newest root under kubo's own name until told to stop.
+fn follow(kubo: &Kubo, station: &Station, stop: &AtomicBool) {
+    let mut known = String::new();
+    while !stop.load(Ordering::Relaxed) {
+        let root = root_of(station);
+        if root != known {
+            kubo.rpc(&format!("name/publish?arg=/ipfs/{root}&allow-offline=true&resolve=false&ttl=1s"));
+            known = root;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_gateway_of_kubo_serves_the_live_stream_for_a_minute_without_a_stall() {
+    if !(kubo::available() && peers_available() && gateway_listener::browser_available()) {
+        return;
+    }
+    let (_home, station) = on_the_air();
+    let kubo = connected_to(&station);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| follow(&kubo, &station, &stop));
+        let stopped = Stop(&stop);
+        let keys = kubo.rpc_json("key/list?ipns-base=base36");
+        let name = keys["Keys"][0]["Id"].as_str().expect("kubo's own name");
+        let url = format!("{}/ipns/{name}/stream.m3u8", kubo.gateway());
+        wait_until("the stream on kubo's gateway", || {
+            http_client::get(&url, REQUEST).is_ok_and(|answer| answer.status == 200).then_some(())
+        });
+        gateway_listener::listen(&url, &format!("{}/assets/hls.js", station.url), 60);
+        drop(stopped);
+    });
+}
+
+/// Ends the follower, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
