@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 
 use rust_ipfs::p2p::MultiaddrExt;
 use rust_ipfs::repo::Repo;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::names::Routing;
 use super::{Blocks, Identity, IpfsConfig, IpfsError};
 
 /// How often the node looks whether its addresses changed.
@@ -57,6 +59,11 @@ impl Node {
     /// The station's key.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Gossip, DHT and peers; `None` when offline.
+    pub fn routing(&self) -> Option<Arc<dyn Routing>> {
+        None
     }
 
     /// Full addresses of the node, each ending in `/p2p/<peer id>`; none when offline.
