@@ -52,6 +52,12 @@ pub(super) struct Stage {
     pub(super) task: JoinHandle<()>,
 }
 
+/// The station's name and those of others.
+pub(super) struct Names {
+    pub(super) record: watch::Receiver<Option<SignedRecord>>,
+    pub(super) resolver: Option<Resolver>,
+}
+
 /// Collects the stages as they start.
 pub(super) struct Wiring {
     supervisor: Supervisor,
@@ -156,7 +162,7 @@ impl Wiring {
         parts: &Parts<'_>,
         restored: Restored,
         segments: mpsc::Receiver<Segment>,
-    ) -> Content {
+    ) -> (Content, Names) {
         let (config, identity) = (parts.config, parts.node.identity().clone());
         let ipns_name = identity.ipns_name();
         let (tree_sender, tree) = watch::channel(None);
@@ -205,10 +211,10 @@ impl Wiring {
             async move { publisher.run(cancel).await }
         });
         self.stages.push(retention);
-        self.names(parts, record.clone(), seen_sender);
+        let resolver = self.names(parts, record.clone(), seen_sender);
         let node = parts.node.clone();
         self.spawn("addresses", |cancel| async move { node.follow_addresses(address_sender, cancel).await });
-        Content {
+        let content = Content {
             blocks: parts.node.blocks().clone(),
             tree,
             station,
@@ -216,7 +222,8 @@ impl Wiring {
             ipns_ttl: config.ipfs.record_ttl,
             health: parts.health.clone(),
             metrics: parts.metrics.clone(),
-        }
+        };
+        (content, Names { record, resolver })
     }
 
     /// Brings records to the network and resolves foreign names; where there is no network, nothing.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::support::name_network::{Dht, Network, NetworkNode};
+use super::name_network::{Dht, Network, NetworkNode};
 use super::{clock, forged, seconds, sequence, signed};
 
 const TICK: Duration = Duration::from_millis(3_840);
@@ -200,7 +200,7 @@ async fn a_higher_sequence_of_our_name_is_found_in_the_dht_at_a_peer_and_on_the_
         let older = signed(&identity, 4_000, &past, seconds(60));
         match place {
             0 => network.plant(key.clone(), older.bytes.clone()),
-            1 => other.set_fetched(key.clone(), Some(older.bytes.clone())),
+            1 => other.set_fetched(key.clone(), Some(older.bytes.clone())).await.unwrap(),
             _ => {}
         }
         let mut rig = Rig::start_as(identity.clone(), &network);

@@ -14,8 +14,8 @@ use skywave::metrics::Metrics;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::support::name_network::{Dht, Network, NetworkNode};
-use super::support::name_station::Station;
+use super::name_network::{Dht, Network, NetworkNode};
+use super::name_station::Station;
 use super::{OCTOBER_2026, clock, forged, seconds, signed};
 
 struct Rig {
@@ -81,7 +81,9 @@ impl Found {
     fn bytes(&self, identity: &Identity, clock: &SteppedClock) -> Bytes {
         let past = SteppedClock::starting_at(clock.unix_millis() - 10_000_000);
         match self {
-            Self::Valid { sequence, validity } => signed(identity, *sequence, clock, seconds(*validity)).bytes,
+            Self::Valid { sequence, validity } => {
+                signed(identity, *sequence, clock, seconds(*validity)).bytes
+            }
             Self::Expired { sequence } => signed(identity, *sequence, &past, seconds(60)).bytes,
             Self::Forged { sequence } => forged(&signed(identity, *sequence, clock, seconds(3_600))),
             Self::Strangers { sequence } => {
@@ -107,7 +109,7 @@ proptest! {
                 let bytes = found.bytes(&identity, &rig.clock);
                 let key = identity.name().routing_key();
                 match at_peer {
-                    true => rig.network.node().set_fetched(key, Some(bytes.clone())),
+                    true => rig.network.node().set_fetched(key, Some(bytes.clone())).await.unwrap(),
                     false => rig.network.plant(key, bytes.clone()),
                 }
                 valid.extend(Record::verify_at(&identity.name(), &bytes, rig.clock.unix_millis()));

@@ -9,14 +9,15 @@ use skywave::ipfs::Identity;
 use skywave::ipfs::ipns::Record;
 use tokio::time::{Instant, sleep};
 
-use super::support::name_network::{Dht, Network};
-use super::support::name_station::{SEGMENT, Station, VALIDITY};
+use super::name_network::{Dht, Network};
+use super::name_station::{SEGMENT, Station, VALIDITY};
 use super::{OCTOBER_2026, clock, seconds, signed};
 
 #[tokio::test(start_paused = true)]
 async fn a_network_that_is_slow_hangs_or_is_gone_never_delays_a_tick() {
     for dht in [Dht::Takes(seconds(50)), Dht::Hangs, Dht::Fails] {
-        let (folder, network, identity) = (tempfile::tempdir().unwrap(), Network::new(1), Identity::generate());
+        let (folder, network, identity) =
+            (tempfile::tempdir().unwrap(), Network::new(1), Identity::generate());
         let peer = network.node();
         network.set_dht(dht);
         let mut station = Station::start(folder.path(), &identity, &clock());
@@ -129,7 +130,8 @@ async fn no_restart_and_no_crash_signs_a_sequence_twice() {
 /// Signs nothing under `clock`, says so, and begins with `mend`.
 async fn begins_when_synchronised(clock: Arc<SteppedClock>, why: &str, mend: impl Fn(&SteppedClock)) {
     for on_air in [true, false] {
-        let (folder, network, identity) = (tempfile::tempdir().unwrap(), Network::new(3), Identity::generate());
+        let (folder, network, identity) =
+            (tempfile::tempdir().unwrap(), Network::new(3), Identity::generate());
         let _peer = network.node();
         let mut station = Station::start(folder.path(), &identity, &clock);
         station.join(Arc::new(network.node()));

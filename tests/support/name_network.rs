@@ -254,7 +254,8 @@ impl Routing for NetworkNode {
         let (sender, receiver) = mpsc::channel(WAITING);
         let listener = (topic.to_owned(), judge, sender);
         self.network.state().nodes[self.index].listeners.push(listener);
-        stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).boxed()
+        stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
+            .boxed()
     }
 
     fn put_value(&self, key: Vec<u8>, value: Bytes) -> BoxFuture<'static, Result<usize, RoutingError>> {
@@ -301,11 +302,20 @@ impl Routing for NetworkNode {
         self.one_by_one(values)
     }
 
-    fn set_fetched(&self, key: Vec<u8>, value: Option<Bytes>) {
-        let fetched = &mut self.network.state().nodes[self.index].fetched;
-        match value {
-            Some(value) => fetched.insert(key, value),
-            None => fetched.remove(&key),
-        };
+    fn set_fetched(
+        &self,
+        key: Vec<u8>,
+        value: Option<Bytes>,
+    ) -> BoxFuture<'static, Result<(), RoutingError>> {
+        let node = self.clone();
+        async move {
+            let fetched = &mut node.network.state().nodes[node.index].fetched;
+            match value {
+                Some(value) => fetched.insert(key, value),
+                None => fetched.remove(&key),
+            };
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -12,6 +12,9 @@ use cid::multihash::Multihash;
 /// Multicodec of a public key of libp2p.
 const LIBP2P_KEY: u64 = 0x72;
 
+/// Stands before the multihash in a routing key.
+const ROUTING_PREFIX: &[u8] = b"/ipns/";
+
 /// Bounds the work on a foreign name; the longest spelling, base 2, takes 8 characters a byte.
 pub const MAX_LEN: usize = 512;
 
@@ -52,7 +55,12 @@ impl Name {
     /// Key of the record in the DHT and in libp2p fetch: `/ipns/` and the multihash (IPNS specification, "Routing
     /// Record").
     pub fn routing_key(&self) -> Vec<u8> {
-        [b"/ipns/".as_slice(), &self.0.to_bytes()].concat()
+        [ROUTING_PREFIX, &self.0.to_bytes()].concat()
+    }
+
+    /// The name of a routing key; `None` for another kind of key.
+    pub fn from_routing_key(key: &[u8]) -> Option<Self> {
+        Multihash::from_bytes(key.strip_prefix(ROUTING_PREFIX)?).ok().map(Self)
     }
 
     /// Topic of the record: `/record/` and the routing key in base64url without padding (IPNS PubSub Router
@@ -100,6 +108,9 @@ mod tests {
         let key = name.routing_key();
         assert_eq!(key[..6], *b"/ipns/");
         assert_eq!(Base::Base58Btc.encode(&key[6..]), PEER_ID);
+        assert_eq!(Name::from_routing_key(&key), Some(name));
+        assert_eq!(Name::from_routing_key(&key[6..]), None);
+        assert_eq!(Name::from_routing_key(b"/ipns/x"), None);
         // As `ipfs name pubsub subs` and `ipfs pubsub ls` of kubo pair them.
         let topic = name.topic();
         assert_eq!(Base::Base64Url.decode(topic.strip_prefix("/record/").unwrap()).unwrap(), key);

@@ -4,11 +4,12 @@
 //! tells the stage that signs to go above them.
 
 use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::join;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -84,11 +85,11 @@ impl NamePublisher {
         loop {
             let record = newer_than(&mut records, sent).await;
             sent = Some(record.sequence);
-            self.routing.set_fetched(key.clone(), Some(record.bytes.clone()));
+            let keep = self.routing.set_fetched(key.clone(), Some(record.bytes.clone()));
             let publish = self.routing.publish(&topic, record.bytes);
-            let outcome = match timeout(GOSSIP_LIMIT, publish).await {
-                Ok(Ok(())) => "sent",
-                Ok(Err(error)) => failure(&error),
+            let outcome = match timeout(GOSSIP_LIMIT, join(keep, publish)).await {
+                Ok((Ok(()), Ok(()))) => "sent",
+                Ok((Err(error), _) | (_, Err(error))) => failure(&error),
                 Err(_) => "timeout",
             };
             NameMetrics::count(&self.metrics.gossip_sent, outcome);
@@ -211,22 +212,16 @@ fn tell(record: &Record, ours: &watch::Receiver<Option<SignedRecord>>, seen: &wa
 }
 
 /// Waits for a record with another sequence number than `known`.
-fn newer_than(
-    records: &mut watch::Receiver<Option<SignedRecord>>,
-    known: Option<u64>,
-) -> impl Future<Output = SignedRecord> {
-    async move {
-        let is_news =
-            |record: &Option<SignedRecord>| record.as_ref().is_some_and(|r| Some(r.sequence) != known);
-        let found = match records.wait_for(is_news).await {
-            Ok(record) => record.clone(),
-            Err(_) => None,
-        };
-        match found {
-            Some(record) => record,
-            // Nobody signs any more.
-            None => pending().await,
-        }
+async fn newer_than(records: &mut watch::Receiver<Option<SignedRecord>>, known: Option<u64>) -> SignedRecord {
+    let is_news = |record: &Option<SignedRecord>| record.as_ref().is_some_and(|r| Some(r.sequence) != known);
+    let found = match records.wait_for(is_news).await {
+        Ok(record) => record.clone(),
+        Err(_) => None,
+    };
+    match found {
+        Some(record) => record,
+        // Nobody signs any more.
+        None => pending().await,
     }
 }
 

@@ -53,5 +53,6 @@ pub trait Routing: Send + Sync + 'static {
     fn fetch(&self, key: Vec<u8>) -> BoxStream<'static, Bytes>;
 
     /// What peers get from us that fetch `key`; nothing where it is `None`.
-    fn set_fetched(&self, key: Vec<u8>, value: Option<Bytes>);
+    fn set_fetched(&self, key: Vec<u8>, value: Option<Bytes>)
+    -> BoxFuture<'static, Result<(), RoutingError>>;
 }

@@ -1,17 +1,12 @@
 //! The station's name: records from signing to resolving, on a network in memory and under simulated time.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-/// Helpers shared by the test binaries.
-mod support {
-    pub(crate) mod name_network;
-    pub(crate) mod name_station;
-}
-
-#[path = "ipns_name/publishing.rs"]
+#[path = "../support/name_network.rs"]
+mod name_network;
+#[path = "../support/name_station.rs"]
+mod name_station;
 mod publishing;
-#[path = "ipns_name/resolving.rs"]
 mod resolving;
-#[path = "ipns_name/signing.rs"]
 mod signing;
 
 use std::sync::Arc;
