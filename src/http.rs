@@ -12,7 +12,6 @@ mod connection;
 mod content_type;
 mod gateway;
 mod health;
-mod ipns_name;
 mod metrics;
 mod player_page;
 mod request_path;

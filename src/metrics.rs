@@ -4,6 +4,8 @@
 //! Label values come from the configuration (renditions) or from fixed sets in the code, never from requests
 //! or peers, so that the number of series stays bounded.
 
+mod names;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -14,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+pub use names::{NameMetrics, OutcomeLabel, RefusalLabel};
 
 /// Stands before every name.
 const PREFIX: &str = "skywave";
@@ -72,6 +76,8 @@ pub struct Metrics {
     pub blocks_removed: Counter,
     /// Sequence number of the newest IPNS record.
     pub ipns_sequence: Gauge,
+    /// IPNS records on their way.
+    pub names: NameMetrics,
     /// Media sequence of the newest segment on air.
     pub newest_segment: Gauge,
     /// How far the encoder is ahead of the air clock.
@@ -121,6 +127,7 @@ impl Metrics {
             block_bytes: Gauge::default(),
             blocks_removed: Counter::default(),
             ipns_sequence: Gauge::default(),
+            names: NameMetrics::default(),
             newest_segment: Gauge::default(),
             lead_seconds: FloatGauge::default(),
             on_air: Gauge::default(),
@@ -139,6 +146,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
         metrics.register_ipfs(&mut registry);
+        metrics.names.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
         metrics.registry = Arc::new(registry);
@@ -223,6 +231,7 @@ mod tests {
             block_bytes: _,
             blocks_removed: _,
             ipns_sequence: _,
+            names,
             newest_segment: _,
             lead_seconds: _,
             on_air: _,
@@ -243,6 +252,10 @@ mod tests {
         segment_bytes.get_or_create(&hifi).inc_by(92_000);
         stage_restarts.get_or_create(&StageLabel { stage: "player" }).inc();
         http_requests.get_or_create(&RequestLabel { route: "live", status: 200 }).inc();
+        for family in [&names.gossip_sent, &names.dht_puts, &names.resolves] {
+            NameMetrics::count(family, "sent");
+        }
+        names.refuse("dht", "forged");
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.

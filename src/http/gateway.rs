@@ -19,9 +19,10 @@ use tokio::sync::watch;
 
 use super::body::{Body, BodyError};
 use super::call::Call;
+use super::content_type;
 use super::respond::{self, IMMUTABLE, Representation};
-use super::{content_type, ipns_name};
 use crate::health::Health;
+use crate::ipfs::ipns::name as ipns_name;
 use crate::ipfs::unixfs::{self, FileReader, Node, RAW, Resolved, UnixFsError};
 use crate::ipfs::{Blocks, IpfsError};
 use crate::metrics::Metrics;

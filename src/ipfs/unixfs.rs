@@ -7,7 +7,7 @@
 //! Formats: the DAG-PB and UnixFS specifications (<https://specs.ipfs.tech/unixfs/>).
 
 mod reader;
-mod wire;
+pub(in crate::ipfs) mod wire;
 
 use bytes::Bytes;
 use cid::Cid;

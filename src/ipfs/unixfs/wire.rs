@@ -101,19 +101,21 @@ fn packed(bytes: Bytes) -> Option<Vec<u64>> {
     Some(numbers)
 }
 
-enum Value {
+/// A field's value; fixed-width ones are skipped.
+pub(in crate::ipfs) enum Value {
     Number(u64),
     Bytes(Bytes),
     Fixed,
 }
 
 /// The fields of one protobuf message, front to back.
-struct Fields {
-    rest: Bytes,
+pub(in crate::ipfs) struct Fields {
+    pub(in crate::ipfs) rest: Bytes,
 }
 
 impl Fields {
-    fn next(&mut self) -> Option<(u64, Value)> {
+    /// The next field's number and value; `None` for bytes that are no protobuf message.
+    pub(in crate::ipfs) fn next(&mut self) -> Option<(u64, Value)> {
         let tag = self.varint()?;
         let value = match tag & 7 {
             wire_type::VARINT => Value::Number(self.varint()?),
