@@ -174,6 +174,22 @@ async fn a_put_that_fails_is_tried_again_ever_more_slowly_and_without_a_new_reco
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dht_that_is_switched_off_is_no_mistake_and_gossip_goes_on() {
+    let network = Network::new(8);
+    network.set_dht(Dht::Off);
+    let rig = Rig::start(&network);
+    let heard = rig.follower(&network);
+    sleep(seconds(1)).await;
+    for sequence in 1..100 {
+        rig.sign(sequence);
+        sleep(TICK).await;
+    }
+    assert_eq!(heard.sequences(), (1..100).collect::<Vec<_>>());
+    assert_eq!(network.puts().len(), 1, "asked once");
+    assert_eq!(rig.health.report().name.dht_error, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn peers_that_fetch_get_the_newest_record() {
     let network = Network::new(4);
     let rig = Rig::start(&network);

@@ -27,6 +27,8 @@ pub enum Dht {
     Fails,
     /// Never answers.
     Hangs,
+    /// Is switched off.
+    Off,
 }
 
 /// A put, as the DHT saw it begin.
@@ -264,9 +266,10 @@ impl Routing for NetworkNode {
             let dht = network.begin_put(&value);
             let _putting = Putting(network.clone());
             match dht {
-                _ if others == 0 => Err(RoutingError::NoPeers),
+                Dht::Takes(_) if others == 0 => Err(RoutingError::NoPeers),
                 Dht::Fails => Err(RoutingError::Failed("the query ended without a peer".into())),
                 Dht::Hangs => std::future::pending().await,
+                Dht::Off => Err(RoutingError::Off),
                 Dht::Takes(time) => {
                     sleep(time).await;
                     // Peers keep the best; what is planted stands beside it.

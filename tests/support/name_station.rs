@@ -2,12 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of the support modules")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use skywave::clock::SteppedClock;
+use skywave::clock::{SteppedClock, WallClock};
 use skywave::health::Health;
 use skywave::hls::timeline::Slot;
 use skywave::hls::{CodecParameters, Segment};
@@ -68,7 +68,7 @@ impl Station {
             identity: identity.clone(),
             clock: clock.clone(),
             origin,
-            published: Arc::new(Mutex::new(published(folder))),
+            published: Arc::new(Mutex::new(published(folder, clock.unix_millis()))),
             catalogue_file: StateFile::new(folder.join("window.json"), Durability::Process),
             input: Arc::new(Mutex::new(input)),
             keep_from: watch::channel(0).1,
@@ -175,15 +175,15 @@ async fn feed(segments: mpsc::Sender<Segment>, origin: Instant, mut audio: watch
     }
 }
 
-fn published(folder: &Path) -> Published {
+fn published(folder: &Path, unix_millis: i64) -> Published {
     let parameters = vec![CodecParameters {
         rendition: "hifi".into(),
         bitrate: 64_000,
         audio_specific_config: vec![0x11, 0x90],
         delay: 2_048,
     }];
-    let numbers: PathBuf = folder.join("numbers.json");
-    let numbers = Numbers::load(StateFile::new(numbers, Durability::Process), 3_840, 1_792_896_001).unwrap();
+    let numbers = StateFile::new(folder.join("numbers.json"), Durability::Process);
+    let numbers = Numbers::load(numbers, 3_840, unix_millis as u64 / 1_000).unwrap();
     let init = vec![Entry::from(&Block::raw("init"))];
     let station = StationJson::new("Test".into(), "k51".into());
     Published::new(Catalogue::new(3_840, parameters, init, 0), numbers, station)

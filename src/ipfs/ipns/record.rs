@@ -4,13 +4,12 @@
 //! machine's clock for the time; so records are read here.
 
 use std::cmp::Ordering;
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use libp2p_identity::PublicKey;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::Name;
@@ -118,7 +117,7 @@ impl Record {
         if !entry.agrees_with(&data) {
             return Err(RecordError::Mismatch);
         }
-        let value = std::str::from_utf8(data.value.0).ok().filter(|path| is_content_path(path));
+        let value = std::str::from_utf8(data.value).ok().filter(|path| is_content_path(path));
         Ok(Self {
             value: value.ok_or(RecordError::NoPath)?.to_owned(),
             sequence: data.sequence,
@@ -219,8 +218,8 @@ impl IpnsEntry {
     /// A record without V1 fields agrees with everything.
     fn agrees_with(&self, data: &Data<'_>) -> bool {
         let v1 = !self.signature_v1.is_empty() || !self.value.is_empty();
-        let same = self.value == data.value.0
-            && self.validity == data.validity.0
+        let same = self.value == data.value
+            && self.validity == data.validity
             && self.validity_type == data.validity_type
             && self.sequence == data.sequence
             && self.ttl == data.ttl;
@@ -229,13 +228,13 @@ impl IpnsEntry {
 }
 
 /// The signed document; unknown fields are ignored ("Extensible Data").
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Data<'a> {
     #[serde(borrow)]
-    value: ByteString<'a>,
+    value: &'a [u8],
     #[serde(borrow)]
-    validity: ByteString<'a>,
+    validity: &'a [u8],
     validity_type: u64,
     sequence: u64,
     #[serde(rename = "TTL")]
@@ -244,30 +243,7 @@ struct Data<'a> {
 
 impl Data<'_> {
     fn eol(&self) -> Option<DateTime<Utc>> {
-        let text = std::str::from_utf8(self.validity.0).ok().filter(|_| self.validity_type == EOL)?;
+        let text = std::str::from_utf8(self.validity).ok().filter(|_| self.validity_type == EOL)?;
         DateTime::parse_from_rfc3339(text).ok().map(|date| date.to_utc())
-    }
-}
-
-/// A CBOR byte string, and no text.
-struct ByteString<'a>(&'a [u8]);
-
-impl<'de: 'a, 'a> Deserialize<'de> for ByteString<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Borrowed;
-
-        impl<'de> Visitor<'de> for Borrowed {
-            type Value = ByteString<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a byte string")
-            }
-
-            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(ByteString(bytes))
-            }
-        }
-
-        deserializer.deserialize_bytes(Borrowed)
     }
 }

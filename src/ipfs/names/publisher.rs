@@ -25,8 +25,8 @@ use crate::supervisor::backoff::Backoff;
 
 /// How long handing a message to gossip may take before it is given up for the next.
 const GOSSIP_LIMIT: Duration = Duration::from_secs(2);
-/// How long a put to the DHT may take before it is given up for a newer record.
-const PUT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a put to the DHT may take before it is given up for a newer record; longer than the network's own limit.
+const PUT_LIMIT: Duration = Duration::from_secs(95);
 /// First pause after a failed put, subscription or search.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause before the topic is subscribed anew.
@@ -96,7 +96,7 @@ impl NamePublisher {
         }
     }
 
-    /// One put at a time, always of the newest record; what was signed meanwhile is skipped.
+    /// One put at a time, always of the newest record; what was signed meanwhile is skipped. Ends where there is no DHT.
     async fn put_to_dht(&self) {
         let key = self.name.routing_key();
         let mut records = self.records();
@@ -113,6 +113,7 @@ impl NamePublisher {
                     backoff.reset();
                     sleep_until(began + self.dht_every).await;
                 }
+                Err(("off", _)) => return,
                 Err((outcome, why)) => {
                     NameMetrics::count(&self.metrics.dht_puts, outcome);
                     self.overall.set_dht_failed(&why);
@@ -228,6 +229,7 @@ async fn newer_than(records: &mut watch::Receiver<Option<SignedRecord>>, known: 
 fn failure(error: &RoutingError) -> &'static str {
     match error {
         RoutingError::NoPeers => "no_peers",
+        RoutingError::Off => "off",
         RoutingError::Failed(_) => "failed",
     }
 }

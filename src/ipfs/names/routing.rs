@@ -12,6 +12,9 @@ pub enum RoutingError {
     /// There is nobody to give it to.
     #[error("no peers")]
     NoPeers,
+    /// It is switched off.
+    #[error("switched off")]
+    Off,
     /// What the network said.
     #[error("{0}")]
     Failed(String),
