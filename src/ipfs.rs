@@ -6,6 +6,7 @@ pub mod block;
 pub mod blocks;
 pub mod car;
 pub mod identity;
+pub mod ipld;
 pub mod ipns;
 pub mod node;
 pub mod unixfs;
