@@ -77,7 +77,7 @@ pub(super) fn wanted(call: &Call) -> Result<Wanted, FormatError> {
         ranges.extend(value.to_str().unwrap_or_default().split(',').filter_map(MediaRange::parse));
     }
     let html = ranges.iter().any(|range| range.kind.eq_ignore_ascii_case("text/html"));
-    if let Some(name) = call.parameter("format").filter(|_| !call.query.is_empty()) {
+    if let Some(name) = call.parameter("format").filter(|name| !name.is_empty()) {
         let parameters = ranges.iter().find(|range| range.is(CAR_TYPE)).map(|range| range.parameters);
         let format = by_name(&name, call, parameters)?;
         let other = |range: &MediaRange<'_>| specific(range.kind).is_some_and(|kind| kind != format.name());

@@ -34,8 +34,11 @@ pub(super) fn of(error: &UnixFsError, only_if_cached: bool) -> Response<Body> {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_FETCH));
             return response;
         }
-        UnixFsError::NoSuchEntry { .. } | UnixFsError::NotADirectory { .. } => StatusCode::NOT_FOUND,
-        UnixFsError::Invalid { .. } | UnixFsError::DagPb { .. } => StatusCode::BAD_GATEWAY,
+        // "due to a invalid or missing DAG node": nothing that another try could mend.
+        UnixFsError::NoSuchEntry { .. }
+        | UnixFsError::NotADirectory { .. }
+        | UnixFsError::Invalid { .. }
+        | UnixFsError::DagPb { .. } => StatusCode::NOT_FOUND,
         UnixFsError::Store { cid, source } => {
             tracing::warn!(%cid, error = %source, "a block could not be read for HTTP");
             StatusCode::INTERNAL_SERVER_ERROR
