@@ -4,7 +4,9 @@
 
 pub mod block;
 pub mod blocks;
+pub mod car;
 pub mod identity;
+pub mod ipld;
 pub mod ipns;
 pub mod names;
 pub mod node;

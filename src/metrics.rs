@@ -48,6 +48,13 @@ pub struct RequestLabel {
     pub status: u16,
 }
 
+/// Counts per limit of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabel {
+    /// The limit that was met.
+    pub reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabel {
     version: &'static str,
@@ -106,6 +113,12 @@ pub struct Metrics {
     pub http_response_bytes: Counter,
     /// Open connections.
     pub http_connections: Gauge,
+    /// Answers refused or cut short by a limit of the gateway, per limit.
+    pub gateway_refusals: Family<RefusalLabel, Counter>,
+    /// Bytes of blocks that came from the network for a client.
+    pub gateway_fetched_bytes: Counter,
+    /// CARs on their way.
+    pub gateway_cars: Gauge,
 }
 
 impl Default for Metrics {
@@ -142,6 +155,9 @@ impl Metrics {
             http_requests: Family::default(),
             http_response_bytes: Counter::default(),
             http_connections: Gauge::default(),
+            gateway_refusals: Family::default(),
+            gateway_fetched_bytes: Counter::default(),
+            gateway_cars: Gauge::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
@@ -210,6 +226,11 @@ impl Metrics {
         let bytes = self.http_response_bytes.clone();
         registry.register("http_response_bytes", "Bytes of response bodies", bytes);
         registry.register("http_connections", "Open connections", self.http_connections.clone());
+        let refusals = self.gateway_refusals.clone();
+        registry.register("gateway_refusals", "Answers refused or cut short by a limit", refusals);
+        let fetched = self.gateway_fetched_bytes.clone();
+        registry.register("gateway_fetched_bytes", "Bytes of blocks fetched for clients", fetched);
+        registry.register("gateway_cars", "CARs on their way", self.gateway_cars.clone());
     }
 }
 
@@ -246,6 +267,9 @@ mod tests {
             http_requests,
             http_response_bytes: _,
             http_connections: _,
+            gateway_refusals,
+            gateway_fetched_bytes: _,
+            gateway_cars: _,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
@@ -256,6 +280,7 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
+        gateway_refusals.get_or_create(&RefusalLabel { reason: "fetch_bytes" }).inc();
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.

@@ -166,6 +166,7 @@ impl Wiring {
         let (config, identity) = (parts.config, parts.node.identity().clone());
         let ipns_name = identity.ipns_name();
         let (tree_sender, tree) = watch::channel(None);
+        let (record_sender, record) = watch::channel(None);
         let (station_sender, station) = watch::channel(Bytes::new());
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (keep_sender, keep_from) = watch::channel(0);
@@ -217,6 +218,7 @@ impl Wiring {
         let content = Content {
             blocks: parts.node.blocks().clone(),
             tree,
+            record,
             station,
             ipns_name,
             ipns_ttl: config.ipfs.record_ttl,

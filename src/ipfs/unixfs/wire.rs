@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cid::Cid;
 use ipld_dagpb::PbNode;
 
-use super::{File, Link, MAX_FILE_BYTES, Node, UnixFsError};
+use super::{File, Link, MAX_FILE_BYTES, Node, Shard, UnixFsError};
 
 /// `Data.Type` in the UnixFS specification.
 mod data_type {
@@ -33,6 +33,8 @@ pub(super) struct Data {
     pub(super) data: Bytes,
     pub(super) filesize: Option<u64>,
     pub(super) blocksizes: Vec<u64>,
+    pub(super) hash_type: Option<u64>,
+    pub(super) fanout: Option<u64>,
 }
 
 pub(super) fn parse_dag_pb(cid: Cid, bytes: Bytes) -> Result<Node, UnixFsError> {
@@ -47,7 +49,10 @@ pub(super) fn parse_dag_pb(cid: Cid, bytes: Bytes) -> Result<Node, UnixFsError> 
             Ok(target) => Ok(Node::Symlink(target)),
             Err(_) => Err(invalid("its link target is not UTF-8")),
         },
-        data_type::HAMT_SHARD => Err(UnixFsError::Sharded { cid }),
+        data_type::HAMT_SHARD => {
+            let (hash_type, fanout) = (data.hash_type, data.fanout);
+            Shard::new(hash_type, fanout, directory(outer)).map(Node::Shard).map_err(invalid)
+        }
         _ => Err(invalid("its UnixFS type is unknown")),
     }
 }
@@ -86,6 +91,8 @@ pub(super) fn parse_data(bytes: &Bytes) -> Option<Data> {
             (3, Value::Number(number)) => data.filesize = Some(number),
             (4, Value::Number(number)) => data.blocksizes.push(number),
             (4, Value::Bytes(bytes)) => data.blocksizes.extend(packed(bytes)?),
+            (5, Value::Number(number)) => data.hash_type = Some(number),
+            (6, Value::Number(number)) => data.fanout = Some(number),
             _ => {}
         }
     }
