@@ -6,8 +6,10 @@
 //!
 //! Formats: the DAG-PB and UnixFS specifications (<https://specs.ipfs.tech/unixfs/>).
 
+mod hamt;
 mod reader;
 mod wire;
+pub mod writer;
 
 use bytes::Bytes;
 use cid::Cid;
