@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use block::Block;
-pub use blocks::Blocks;
+pub use blocks::{BlockSource, Blocks};
 pub use identity::Identity;
 pub use node::Node;
 

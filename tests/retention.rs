@@ -27,7 +27,7 @@ use skywave::publisher::catalogue::Catalogue;
 use skywave::publisher::numbers::Numbers;
 use skywave::publisher::stream_tree::{self, StreamTree};
 use skywave::publisher::{Published, Publisher, PublisherSettings, Station as StationJson};
-use skywave::retention::{GRACE, Retention, RetentionConfig};
+use skywave::retention::{GRACE, Remover, Retention, RetentionConfig};
 use skywave::state::{Durability, StateFile};
 use skywave::supervisor::Supervisor;
 use support::simulation::{OCTOBER_2026, scratch};
@@ -55,6 +55,11 @@ struct Rig {
 
 impl Rig {
     fn start(blocks: Blocks, folder: &Path, window: RetentionConfig) -> Self {
+        let remover = Arc::new(blocks.clone());
+        Self::start_with(blocks, remover, folder, window)
+    }
+
+    fn start_with(blocks: Blocks, remover: Arc<dyn Remover>, folder: &Path, window: RetentionConfig) -> Self {
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
         let (clock, origin) = (SteppedClock::starting_at(OCTOBER_2026), Instant::now());
         let (segments, input) = mpsc::channel(2);
@@ -78,6 +83,7 @@ impl Rig {
             catalogue_file: StateFile::new(&catalogue, Durability::Process),
             input: Arc::new(Mutex::new(input)),
             keep_from,
+            archive: watch::channel(None).1,
             addresses: watch::channel(Vec::new()).1,
             tree: tree_sender,
             record: watch::channel(None).0,
@@ -89,9 +95,10 @@ impl Rig {
         });
         let retention = Arc::new(Retention {
             window: Mutex::new(window.window(SEGMENT)),
-            blocks: blocks.clone(),
+            remover,
             input: Arc::new(Mutex::new(tick_input)),
             keep_from: keep_sender,
+            archive: None,
             leaving: Mutex::new(VecDeque::new()),
             health: health.stage("retention", None),
             metrics: metrics.clone(),
@@ -181,6 +188,10 @@ impl Rig {
     }
 }
 
+fn window(seconds: u64, megabytes: u64) -> RetentionConfig {
+    RetentionConfig { window: Duration::from_secs(seconds), megabytes, ..RetentionConfig::default() }
+}
+
 fn raw(cid: &Cid) -> Cid {
     Cid::new_v1(0x55, *cid.hash())
 }
@@ -239,7 +250,7 @@ impl Memory {
 #[tokio::test(start_paused = true)]
 async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memory_is_flat() {
     let folder = scratch();
-    let window = RetentionConfig { window: Duration::from_secs(120), megabytes: 1 };
+    let window = window(120, 1);
     let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
     let (mut memory, mut newest, mut settled) = (Memory::default(), 0, 0);
     let init = skywave::ipfs::Block::raw("init").cid;
@@ -274,7 +285,7 @@ async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memo
 async fn the_byte_limit_shortens_the_window_and_never_below_three_segments() {
     for (bytes, least, most) in [(50_000, 9, 11), (400_000, 3, 4)] {
         let folder = scratch();
-        let window = RetentionConfig { window: Duration::from_secs(3_600), megabytes: 1 };
+        let window = window(3_600, 1);
         let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
         for tick in 0..60 {
             rig.feed(bytes).await;
@@ -303,7 +314,7 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
     let repo = folder.path().join("repo");
     let config = IpfsConfig { offline: true, ..IpfsConfig::default() };
     let node = Node::start(&config, Identity::generate(), &repo).await.unwrap();
-    let window = RetentionConfig { window: Duration::from_secs(600), megabytes: 64 };
+    let window = window(600, 64);
     let mut rig = Rig::start(node.blocks().clone(), folder.path(), window);
     let mut newest = 0;
     for _ in 0..LEAD + 6 {

@@ -25,7 +25,7 @@ use crate::health::Health;
 use crate::ipfs::unixfs::{self, FileReader, Node, RAW, Resolved, UnixFsError};
 use crate::ipfs::{Blocks, IpfsError};
 use crate::metrics::Metrics;
-use crate::publisher::stream_tree::StreamTree;
+use crate::publisher::stream_tree::{ARCHIVE, StreamTree};
 use format::Format;
 
 const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
@@ -64,6 +64,9 @@ pub struct Content {
 pub(super) async fn live(content: &Content, call: &Call) -> Response<Body> {
     let Some(tree) = content.tree.borrow().clone() else { return not_on_air() };
     let key = call.path.segments[1..].join("/");
+    if call.path.segments.get(1).is_some_and(|name| name == ARCHIVE) && tree.entries.contains_key(ARCHIVE) {
+        return to_archive(content, call);
+    }
     let Some(entry) = tree.entries.get(&key).filter(|_| !call.path.directory) else {
         return respond::text(StatusCode::NOT_FOUND, &not_in_the_tree(&key, tree.newest));
     };
@@ -76,6 +79,15 @@ pub(super) async fn live(content: &Content, call: &Call) -> Response<Body> {
         }
         Err(error) => refusal(&error),
     }
+}
+
+/// `/live/archive`: the same path under the station's name, where folders are followed.
+fn to_archive(content: &Content, call: &Call) -> Response<Body> {
+    let path = call.raw_path.strip_prefix("/live").unwrap_or_default();
+    let mut response =
+        respond::text(StatusCode::TEMPORARY_REDIRECT, "The archive is below the station's name.");
+    respond::set(&mut response, header::LOCATION, &format!("/ipns/{}{path}", content.ipns_name));
+    response
 }
 
 /// `/ipfs/<cid>[/path]`.

@@ -23,8 +23,7 @@ struct Hashed {
 
 /// The sharded directory of these entries.
 pub(super) fn shard(links: Vec<Link>) -> Written {
-    let mut hashed: Vec<_> =
-        links.into_iter().map(|link| Hashed { hash: hash(&link.name), link }).collect();
+    let mut hashed: Vec<_> = links.into_iter().map(|link| Hashed { hash: hash(&link.name), link }).collect();
     hashed.sort_by(|a, b| (a.hash, &a.link.name).cmp(&(b.hash, &b.link.name)));
     let mut blocks = Vec::new();
     let mut root = level(&hashed, 0, &mut blocks);
@@ -46,10 +45,13 @@ fn level(hashed: &[Hashed], depth: usize, blocks: &mut Vec<Block>) -> Written {
         let index = slot[0].hash[depth];
         bitfield[bitfield.len() - 1 - usize::from(index / 8)] |= 1 << (index % 8);
         match slot {
-            [only] => links.push(Link { name: format!("{index:02X}{}", only.link.name), ..only.link.clone() }),
+            [only] => {
+                links.push(Link { name: format!("{index:02X}{}", only.link.name), ..only.link.clone() })
+            }
             // All 64 bits alike: no deeper shard could tell the names apart, so one slot holds them all.
             alike if depth + 1 == alike[0].hash.len() => {
-                let link = |one: &Hashed| Link { name: format!("{index:02X}{}", one.link.name), ..one.link.clone() };
+                let link =
+                    |one: &Hashed| Link { name: format!("{index:02X}{}", one.link.name), ..one.link.clone() };
                 links.extend(alike.iter().map(link));
             }
             several => {
