@@ -154,10 +154,10 @@ impl Retention {
         loop {
             let due = leaving.front().map(|(due, _)| *due).filter(|_| removal.is_none());
             tokio::select! {
-                () = cancel.cancelled() => return Ok(()),
+                () = cancel.cancelled() => break,
                 tick = waiting(&self.health, input.recv()) => match tick {
                     Some(tick) => self.take_in(tick, &mut window, &mut leaving),
-                    None => return Ok(()),
+                    None => break,
                 },
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                     removal = leaving.front().map(|(_, cid)| self.removal(*cid));
@@ -169,6 +169,11 @@ impl Retention {
             }
             self.health.progress();
         }
+        // The archive is to get what is on air.
+        while let Ok(tick) = input.try_recv() {
+            self.take_in(tick, &mut window, &mut leaving);
+        }
+        Ok(())
     }
 
     fn take_in(&self, tick: Tick, window: &mut Window, leaving: &mut VecDeque<(Instant, Cid)>) {

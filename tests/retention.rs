@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
+use futures::future::BoxFuture;
 use skywave::clock::{SteppedClock, WallClock};
 use skywave::encoder::CodecParameters;
 use skywave::health::Health;
 use skywave::hls::Segment;
 use skywave::hls::timeline::Slot;
-use skywave::ipfs::{Blocks, Identity, IpfsConfig, Node};
+use skywave::ipfs::{Blocks, Identity, IpfsConfig, IpfsError, Node};
 use skywave::metrics::Metrics;
 use skywave::publisher::catalogue::Catalogue;
 use skywave::publisher::numbers::Numbers;
@@ -30,7 +31,7 @@ use skywave::publisher::{Published, Publisher, PublisherSettings, Station as Sta
 use skywave::retention::{GRACE, Remover, Retention, RetentionConfig};
 use skywave::state::{Durability, StateFile};
 use skywave::supervisor::Supervisor;
-use support::simulation::{OCTOBER_2026, scratch};
+use support::simulation::{self, OCTOBER_2026, scratch};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -254,7 +255,7 @@ async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memo
     let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
     let (mut memory, mut newest, mut settled) = (Memory::default(), 0, 0);
     let init = skywave::ipfs::Block::raw("init").cid;
-    for tick in 0..6_000 {
+    for tick in 0..10_000 {
         rig.feed(300).await;
         if tick < LEAD + 2 {
             continue;
@@ -276,7 +277,7 @@ async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memo
         }
     }
     let grown = resident().saturating_sub(settled);
-    assert!(grown < 4_000_000, "{grown} bytes more after 4,000 ticks");
+    assert!(grown < 4_000_000, "{grown} bytes more after 8,000 ticks");
     assert_eq!((rig.restarts("publisher"), rig.restarts("retention")), (0, 0));
     rig.stop.cancel();
 }
@@ -376,4 +377,88 @@ async fn a_station_that_runs_dry_says_that_it_is_off_air_and_comes_back() {
         .await
         .is_ok()
     );
+}
+
+/// A store that takes for ever over a removal while it is told to.
+struct Hanging {
+    blocks: Blocks,
+    hangs: watch::Sender<bool>,
+}
+
+impl Remover for Hanging {
+    fn remove(&self, cid: Cid) -> BoxFuture<'_, Result<(), IpfsError>> {
+        Box::pin(async move {
+            let _ = self.hangs.subscribe().wait_for(|hangs| !hangs).await;
+            self.blocks.remove(&cid).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_at_removing_holds_up_no_tick_and_is_clean_again_afterwards() {
+    let folder = scratch();
+    let blocks = Blocks::in_memory();
+    let hanging = Arc::new(Hanging { blocks: blocks.clone(), hangs: watch::channel(true).0 });
+    let mut rig = Rig::start_with(blocks, hanging.clone(), folder.path(), window(60, 1));
+    let mut memory = Memory::default();
+    let mut last = None;
+    for tick in 0..400 {
+        rig.feed(300).await;
+        if tick < LEAD + 2 {
+            continue;
+        }
+        let tree = rig.tick().await;
+        memory.note(&rig.needed(&tree));
+        let now = Instant::now();
+        let gap = last.replace(now).map_or(SEGMENT, |last| now - last);
+        assert!(tick < LEAD + 8 || gap <= SEGMENT + Duration::from_millis(20), "{gap:?} before tick {tick}");
+        let segments = tree.entries.keys().filter(|path| path.ends_with(".m4s")).count() / 2;
+        assert!(segments <= 17, "{segments} segments: the window goes on meanwhile");
+        if tick == 300 {
+            assert!(rig.held().await.len() > 2_000, "nothing was removed so far");
+            hanging.hangs.send_replace(false);
+        }
+    }
+    let (held, init) = (rig.held().await, skywave::ipfs::Block::raw("init").cid);
+    memory.judge(&held, &rig.blocks.pinned().await.unwrap().iter().map(raw).collect(), &init);
+    assert_eq!((rig.restarts("publisher"), rig.restarts("retention")), (0, 0));
+    rig.stop.cancel();
+}
+
+/// The shard folders of a repo, and how many of them are empty.
+fn shards(repo: &Path) -> (usize, usize) {
+    let stores = ["blockstore", "datastore/pins"].map(|store| repo.join(store));
+    let all: Vec<_> = stores.iter().flat_map(|store| std::fs::read_dir(store).unwrap()).flatten().collect();
+    let folders = all.iter().filter(|entry| entry.path().is_dir());
+    let empty = folders.clone().filter(|entry| std::fs::read_dir(entry.path()).unwrap().next().is_none());
+    (folders.clone().count(), empty.count())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_leaves_no_empty_folder_and_nothing_that_is_older_than_the_window() {
+    let folder = scratch();
+    let config = simulation::config(folder.path());
+    let clock = SteppedClock::starting_at(OCTOBER_2026);
+    let mut station = simulation::Station::start(&config, &clock).await;
+    for _ in 0..60 {
+        station.tick().await;
+    }
+    station.appliance.stop().await;
+    let (all, empty) = shards(&config.repo());
+    // Two characters in base 32 name a shard: more than these there can never be.
+    assert!(all <= 2 * 1_024 && empty > 0, "{all} shards, {empty} of them empty");
+    // An hour later.
+    clock.step(3_600_000);
+    let mut station = simulation::Station::start(&config, &clock).await;
+    let (all, empty) = shards(&config.repo());
+    assert!(all > 0 && empty == 0, "{empty} of {all} shards are empty");
+    let mut tree = station.tick().await;
+    for _ in 0..4 {
+        tree = station.tick().await;
+    }
+    let segments = tree.entries.keys().filter_map(|path| path.split_once('/')?.1.strip_suffix(".m4s"));
+    let numbers: Vec<u64> = segments.map(|n| n.parse().unwrap()).collect();
+    assert!(numbers.iter().all(|n| tree.newest - n < 60_000 / 3_840 + 1), "{numbers:?}");
+    assert!(!numbers.is_empty());
+    station.appliance.stop().await;
 }

@@ -79,8 +79,8 @@ impl Catalogue {
     }
 
     /// Drops what is not among the blocks `held`, and the lead where air has overtaken it. Returns where numbering
-    /// goes on: behind the newest segment, or above `reserved` where the file may be older than the air; then its
-    /// discontinuities are counted on from those of `durable`.
+    /// goes on: behind the newest segment, or above what is `durable` where the file may be older than the air; then
+    /// discontinuities are counted on from there too.
     pub fn settle(
         &mut self,
         held: &[Cid],
@@ -103,7 +103,9 @@ impl Catalogue {
             }
         }
         self.window.drop_ahead();
-        self.window.raise_discontinuities(durable.discontinuities);
+        if !whole {
+            self.window.raise_discontinuities(durable.discontinuities);
+        }
         before.max(durable.segment).map(|n| Last { n, begin: None })
     }
 
