@@ -147,6 +147,11 @@ impl Config {
         self.ipfs.repo.clone().unwrap_or_else(|| self.station.data.join("ipfs"))
     }
 
+    /// Folder of the archive.
+    pub fn archive(&self) -> PathBuf {
+        self.retention.archive_folder.clone().unwrap_or_else(|| self.station.data.join("archive"))
+    }
+
     /// Sections that differ from `other` and are read only at the start.
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         let changed = [

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::clock::ClockTrust;
 pub use block::Block;
-pub use blocks::Blocks;
+pub use blocks::{BlockSource, Blocks};
 pub use identity::Identity;
 pub use node::Node;
 pub use peers::Peers;

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod appliance;
+pub mod archive;
 pub mod audio;
 pub mod clock;
 pub mod config;

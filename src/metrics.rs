@@ -81,6 +81,12 @@ pub struct Metrics {
     pub block_bytes: Gauge,
     /// Blocks that left the retention window.
     pub blocks_removed: Counter,
+    /// Segments written to the archive.
+    pub archive_segments: Counter,
+    /// Segments that the archive could not take.
+    pub archive_segments_lost: Counter,
+    /// Bytes of the archive's files.
+    pub archive_bytes: Gauge,
     /// Sequence number of the newest IPNS record.
     pub ipns_sequence: Gauge,
     /// IPNS records on their way.
@@ -139,6 +145,9 @@ impl Metrics {
             blocks: Gauge::default(),
             block_bytes: Gauge::default(),
             blocks_removed: Counter::default(),
+            archive_segments: Counter::default(),
+            archive_segments_lost: Counter::default(),
+            archive_bytes: Gauge::default(),
             ipns_sequence: Gauge::default(),
             names: NameMetrics::default(),
             newest_segment: Gauge::default(),
@@ -200,6 +209,11 @@ impl Metrics {
         registry.register("block_bytes", "Bytes of the blocks held", self.block_bytes.clone());
         let removed = self.blocks_removed.clone();
         registry.register("blocks_removed", "Blocks that left the retention window", removed);
+        let archived = self.archive_segments.clone();
+        registry.register("archive_segments", "Segments written to the archive", archived);
+        let lost = self.archive_segments_lost.clone();
+        registry.register("archive_segments_lost", "Segments that the archive could not take", lost);
+        registry.register("archive_bytes", "Bytes of the archive", self.archive_bytes.clone());
         let sequence = self.ipns_sequence.clone();
         registry.register("ipns_sequence", "Sequence number of the newest IPNS record", sequence);
     }
@@ -251,6 +265,9 @@ mod tests {
             blocks: _,
             block_bytes: _,
             blocks_removed: _,
+            archive_segments: _,
+            archive_segments_lost: _,
+            archive_bytes: _,
             ipns_sequence: _,
             names,
             newest_segment: _,

@@ -1,5 +1,7 @@
 //! Makes what the run before left fit for this one.
 
+use std::path::Path;
+
 use tokio::time::Instant;
 use tracing::info;
 
@@ -10,7 +12,7 @@ use crate::encoder::EncoderSet;
 use crate::hls::timeline::Last;
 use crate::hls::{Hls, cmaf};
 use crate::ipfs::{Block, Node};
-use crate::publisher::catalogue::Catalogue;
+use crate::publisher::catalogue::{Catalogue, Durable};
 use crate::publisher::numbers::Numbers;
 use crate::publisher::stream_tree::Entry;
 use crate::retention;
@@ -50,10 +52,24 @@ pub(super) async fn restore(
         Catalogue::new(segment_ms, parameters, init, numbers.discontinuities())
     });
     let now = Hls::reading(clock, origin);
-    let last = catalogue.settle(node.blocks(), &config.hls, now, numbers.last_segment()).await?;
+    let durable = Durable { segment: numbers.last_segment(), discontinuities: numbers.discontinuities() };
+    // One listing of the store: asking for each block of a window of hours takes seconds.
+    let last = catalogue.settle(&node.blocks().list().await, &config.hls, now, durable);
     let removed = retention::sweep(node.blocks(), &catalogue.needed()).await?;
     if removed > 0 {
         info!(blocks = removed, "removed what the run before left over");
     }
+    remove_empty_folders(&config.repo());
     Ok(Restored { catalogue, catalogue_file, numbers, last, encoder_delay })
+}
+
+/// Removes the shard folders of the repo that hold no block and no pin any more. Only at the start: a store that is about
+/// to write into one must not find it gone.
+fn remove_empty_folders(repo: &Path) {
+    let stores = ["blockstore", "datastore/pins"].map(|store| repo.join(store));
+    let shards = stores.iter().filter_map(|store| std::fs::read_dir(store).ok()).flatten().flatten();
+    for shard in shards.filter(|shard| shard.file_type().is_ok_and(|kind| kind.is_dir())) {
+        // Refused by the system where the folder holds anything.
+        let _ = std::fs::remove_dir(shard.path());
+    }
 }

@@ -7,16 +7,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cid::Cid;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use rust_ipfs::repo::{DefaultStorage, Repo};
 
 use super::{Block, Cause, IpfsError};
+
+/// Blocks that are held outside the repo.
+pub trait BlockSource: Send + Sync {
+    /// The block, where it is held and whole.
+    fn read(&self, cid: Cid) -> BoxFuture<'_, Option<Bytes>>;
+
+    /// Whether the block is held.
+    fn holds(&self, cid: &Cid) -> bool;
+}
 
 /// A handle on the blocks of the node; clones share the store.
 #[derive(Clone)]
 pub struct Blocks {
     repo: Arc<Repo<DefaultStorage>>,
     passing: Arc<fetch::Passing>,
+    beside: Option<Arc<dyn BlockSource>>,
 }
 
 impl std::fmt::Debug for Blocks {
@@ -32,7 +43,13 @@ impl Blocks {
     }
 
     pub(super) fn of(repo: Repo<DefaultStorage>) -> Self {
-        Self { repo: Arc::new(repo), passing: Arc::default() }
+        Self { repo: Arc::new(repo), passing: Arc::default(), beside: None }
+    }
+
+    /// The same store, which looks for what it does not hold in `source` too. Lists, pins and removals are still those
+    /// of the repo.
+    pub fn with_source(&self, source: Arc<dyn BlockSource>) -> Self {
+        Self { repo: self.repo.clone(), passing: self.passing.clone(), beside: Some(source) }
     }
 
     /// The block, where it is held here. Never asks the network.
@@ -41,7 +58,11 @@ impl Blocks {
     /// [`IpfsError::Store`] when the store fails or the bytes do not match the CID any more.
     pub async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, IpfsError> {
         let block = self.repo.get_block_now(cid).await.map_err(|e| failed("read", *cid, e))?;
-        Ok(block.map(|block| block.inner_data().clone()))
+        match (block, &self.beside) {
+            (Some(block), _) => Ok(Some(block.inner_data().clone())),
+            (None, Some(source)) => Ok(source.read(*cid).await),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Whether the block is held here.
@@ -49,7 +70,8 @@ impl Blocks {
     /// # Errors
     /// [`IpfsError::Store`] when the store fails.
     pub async fn contains(&self, cid: &Cid) -> Result<bool, IpfsError> {
-        self.repo.contains(cid).await.map_err(|e| failed("read", *cid, e))
+        let held = self.repo.contains(cid).await.map_err(|e| failed("read", *cid, e))?;
+        Ok(held || self.beside.as_ref().is_some_and(|source| source.holds(cid)))
     }
 
     /// Stores a block without a pin: for blocks that others own.
@@ -84,6 +106,17 @@ impl Blocks {
             self.repo.remove_pin(cid).await.map_err(|e| failed("unpin", *cid, e))?;
         }
         self.repo.remove_block(cid, false).await.map_err(|e| failed("remove", *cid, e))?;
+        Ok(())
+    }
+
+    /// Removes a block unless it is pinned.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails.
+    pub async fn remove_unpinned(&self, cid: &Cid) -> Result<(), IpfsError> {
+        if !self.repo.is_pinned(cid).await.map_err(|e| failed("remove", *cid, e))? {
+            self.repo.remove_block(cid, false).await.map_err(|e| failed("remove", *cid, e))?;
+        }
         Ok(())
     }
 
