@@ -4,6 +4,7 @@
 
 pub mod block;
 pub mod blocks;
+pub mod car;
 pub mod identity;
 pub mod ipns;
 pub mod node;
