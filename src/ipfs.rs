@@ -6,8 +6,10 @@ pub mod block;
 pub mod blocks;
 pub mod car;
 pub mod identity;
+pub mod imports;
 pub mod ipns;
 pub mod node;
+pub mod traversal;
 pub mod unixfs;
 
 use std::path::PathBuf;

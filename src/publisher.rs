@@ -296,6 +296,7 @@ impl Publisher {
         published.tree_blocks = now;
         let record = self.sign(published, tree.root);
         let newest = tree.newest;
+        published.catalogue.root = Some(tree.root);
         // Before anybody sees it, so that a restart never shows less.
         self.save(published).await;
         self.tree.send_replace(Some(Arc::new(tree)));

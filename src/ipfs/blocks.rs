@@ -1,7 +1,7 @@
 //! The block store: put with a direct pin, read, unpin and remove.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use cid::Cid;
@@ -14,7 +14,11 @@ use super::{Block, Cause, IpfsError};
 #[derive(Clone)]
 pub struct Blocks {
     repo: Arc<Repo<DefaultStorage>>,
+    /// Hashes of the blocks that are never removed.
+    kept: Arc<RwLock<HashSet<Multihash>>>,
 }
+
+type Multihash = cid::multihash::Multihash<64>;
 
 impl std::fmt::Debug for Blocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -29,7 +33,7 @@ impl Blocks {
     }
 
     pub(super) fn of(repo: Repo<DefaultStorage>) -> Self {
-        Self { repo: Arc::new(repo) }
+        Self { repo: Arc::new(repo), kept: Arc::default() }
     }
 
     /// The block, where it is held here. Never asks the network.
@@ -70,11 +74,24 @@ impl Blocks {
         self.repo.pin(cid).local().await.map_err(|e| failed("pin", cid, e))
     }
 
-    /// Unpins and removes a block; one that is not there is no error.
+    /// From now on [`Blocks::remove`] leaves these blocks alone, under whatever codec they are named.
+    pub fn keep<'a>(&self, cids: impl IntoIterator<Item = &'a Cid>) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(cids.into_iter().map(|cid| *cid.hash()));
+    }
+
+    fn keeps(&self, cid: &Cid) -> bool {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).contains(cid.hash())
+    }
+
+    /// Unpins and removes a block; one that is not there, or that is to be kept, is no error.
     ///
     /// # Errors
     /// [`IpfsError::Store`] when the store fails.
     pub async fn remove(&self, cid: &Cid) -> Result<(), IpfsError> {
+        if self.keeps(cid) {
+            return Ok(());
+        }
         if self.repo.is_pinned(cid).await.map_err(|e| failed("unpin", *cid, e))? {
             self.repo.remove_pin(cid).await.map_err(|e| failed("unpin", *cid, e))?;
         }
@@ -121,6 +138,20 @@ mod tests {
             assert!(blocks.get(&block.cid).await.unwrap().is_none());
             assert!(blocks.list().await.is_empty() && blocks.pinned().await.unwrap().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_block_that_is_to_be_kept_outlives_its_removal() {
+        let blocks = Blocks::in_memory();
+        let (kept, other) = (Block::dag_pb("kept"), Block::raw("other"));
+        blocks.put_pinned(&kept).await.unwrap();
+        blocks.put_pinned(&other).await.unwrap();
+        blocks.clone().keep([&kept.cid]);
+        blocks.remove(&kept.cid).await.unwrap();
+        blocks.remove(&Block::raw("kept").cid).await.unwrap();
+        blocks.remove(&other.cid).await.unwrap();
+        assert!(blocks.contains(&kept.cid).await.unwrap() && !blocks.contains(&other.cid).await.unwrap());
+        assert!(blocks.pinned().await.unwrap().contains(&kept.cid));
     }
 
     #[tokio::test]
