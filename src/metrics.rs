@@ -44,6 +44,22 @@ pub struct RequestLabel {
     pub status: u16,
 }
 
+/// Counts per mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MirrorLabel {
+    /// Name of the mirror, as configured.
+    pub mirror: String,
+}
+
+/// Counts per mirror and outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MirrorPushLabel {
+    /// Name of the mirror, as configured.
+    pub mirror: String,
+    /// `ok` or `failed`.
+    pub result: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabel {
     version: &'static str,
@@ -100,6 +116,14 @@ pub struct Metrics {
     pub http_response_bytes: Counter,
     /// Open connections.
     pub http_connections: Gauge,
+    /// Ticks that were offered to a mirror, per mirror and result.
+    pub mirror_pushes: Family<MirrorPushLabel, Counter>,
+    /// Bytes of CARs handed to connections, per mirror.
+    pub mirror_bytes: Family<MirrorLabel, Counter>,
+    /// Ticks that went with a later one, per mirror.
+    pub mirror_ticks_merged: Family<MirrorLabel, Counter>,
+    /// Ticks that a mirror does not have yet.
+    pub mirror_lag_ticks: Family<MirrorLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -135,12 +159,17 @@ impl Metrics {
             http_requests: Family::default(),
             http_response_bytes: Counter::default(),
             http_connections: Gauge::default(),
+            mirror_pushes: Family::default(),
+            mirror_bytes: Family::default(),
+            mirror_ticks_merged: Family::default(),
+            mirror_lag_ticks: Family::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
         metrics.register_ipfs(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
+        metrics.register_mirrors(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -203,6 +232,16 @@ impl Metrics {
         registry.register("http_response_bytes", "Bytes of response bodies", bytes);
         registry.register("http_connections", "Open connections", self.http_connections.clone());
     }
+
+    fn register_mirrors(&self, registry: &mut Registry) {
+        let pushes = self.mirror_pushes.clone();
+        registry.register("mirror_pushes", "Ticks offered to a mirror by result", pushes);
+        registry.register("mirror_bytes", "Bytes of CARs handed to connections", self.mirror_bytes.clone());
+        let merged = self.mirror_ticks_merged.clone();
+        registry.register("mirror_ticks_merged", "Ticks that went with a later one", merged);
+        let lag = self.mirror_lag_ticks.clone();
+        registry.register("mirror_lag_ticks", "Ticks that a mirror does not have yet", lag);
+    }
 }
 
 #[cfg(test)]
@@ -237,12 +276,21 @@ mod tests {
             http_requests,
             http_response_bytes: _,
             http_connections: _,
+            mirror_pushes,
+            mirror_bytes,
+            mirror_ticks_merged,
+            mirror_lag_ticks,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
         segment_bytes.get_or_create(&hifi).inc_by(92_000);
         stage_restarts.get_or_create(&StageLabel { stage: "player" }).inc();
         http_requests.get_or_create(&RequestLabel { route: "live", status: 200 }).inc();
+        mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();
+        let nas = MirrorLabel { mirror: "nas".to_owned() };
+        mirror_bytes.get_or_create(&nas).inc();
+        mirror_ticks_merged.get_or_create(&nas).inc();
+        mirror_lag_ticks.get_or_create(&nas).set(1);
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.
