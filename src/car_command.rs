@@ -93,11 +93,10 @@ async fn open(config: &Config) -> Result<Blocks, Failure> {
     // Offline, nobody sees the key.
     let node = Node::start(&offline, Identity::generate(), &config.repo()).await;
     let node = node.map_err(|error| {
-        let text = chain(&error);
-        let gateway = config.http.listen;
         Failure::Other(format!(
-            "{text}\nA station that runs has its repo to itself: stop it first, or ask it for \
-             http://{gateway}/ipfs/<cid>?format=car"
+            "{}\nA station that runs has its repo to itself: stop it first, or ask its gateway for \
+             /ipfs/<cid>?format=car",
+            chain(&error)
         ))
     })?;
     Ok(node.blocks().clone())
