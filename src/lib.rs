@@ -18,6 +18,7 @@ pub mod ipfs;
 pub mod library;
 pub mod logging;
 pub mod metrics;
+pub mod mirror;
 pub mod player;
 pub mod publisher;
 pub mod retention;

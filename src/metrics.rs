@@ -53,6 +53,20 @@ pub struct RequestLabel {
 pub struct RefusalLabel {
     /// The limit that was met.
     pub reason: &'static str,
+/// Counts per mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MirrorLabel {
+    /// Name of the mirror, as configured.
+    pub mirror: String,
+}
+
+/// Counts per mirror and outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MirrorPushLabel {
+    /// Name of the mirror, as configured.
+    pub mirror: String,
+    /// `ok` or `failed`.
+    pub result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,6 +139,14 @@ pub struct Metrics {
     pub gateway_fetched_bytes: Counter,
     /// CARs on their way.
     pub gateway_cars: Gauge,
+    /// Ticks that were offered to a mirror, per mirror and result.
+    pub mirror_pushes: Family<MirrorPushLabel, Counter>,
+    /// Bytes of CARs handed to connections, per mirror.
+    pub mirror_bytes: Family<MirrorLabel, Counter>,
+    /// Ticks that went with a later one, per mirror.
+    pub mirror_ticks_merged: Family<MirrorLabel, Counter>,
+    /// Ticks that a mirror does not have yet.
+    pub mirror_lag_ticks: Family<MirrorLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -167,6 +189,10 @@ impl Metrics {
             gateway_refusals: Family::default(),
             gateway_fetched_bytes: Counter::default(),
             gateway_cars: Gauge::default(),
+            mirror_pushes: Family::default(),
+            mirror_bytes: Family::default(),
+            mirror_ticks_merged: Family::default(),
+            mirror_lag_ticks: Family::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
@@ -174,6 +200,7 @@ impl Metrics {
         metrics.names.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
+        metrics.register_mirrors(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -246,6 +273,16 @@ impl Metrics {
         registry.register("gateway_fetched_bytes", "Bytes of blocks fetched for clients", fetched);
         registry.register("gateway_cars", "CARs on their way", self.gateway_cars.clone());
     }
+
+    fn register_mirrors(&self, registry: &mut Registry) {
+        let pushes = self.mirror_pushes.clone();
+        registry.register("mirror_pushes", "Ticks offered to a mirror by result", pushes);
+        registry.register("mirror_bytes", "Bytes of CARs handed to connections", self.mirror_bytes.clone());
+        let merged = self.mirror_ticks_merged.clone();
+        registry.register("mirror_ticks_merged", "Ticks that went with a later one", merged);
+        let lag = self.mirror_lag_ticks.clone();
+        registry.register("mirror_lag_ticks", "Ticks that a mirror does not have yet", lag);
+    }
 }
 
 #[cfg(test)]
@@ -287,6 +324,10 @@ mod tests {
             gateway_refusals,
             gateway_fetched_bytes: _,
             gateway_cars: _,
+            mirror_pushes,
+            mirror_bytes,
+            mirror_ticks_merged,
+            mirror_lag_ticks,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
@@ -298,6 +339,11 @@ mod tests {
         }
         names.refuse("dht", "forged");
         gateway_refusals.get_or_create(&RefusalLabel { reason: "fetch_bytes" }).inc();
+        mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();
+        let nas = MirrorLabel { mirror: "nas".to_owned() };
+        mirror_bytes.get_or_create(&nas).inc();
+        mirror_ticks_merged.get_or_create(&nas).inc();
+        mirror_lag_ticks.get_or_create(&nas).set(1);
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.

@@ -305,6 +305,7 @@ impl Publisher {
         published.backlog.unlinked.extend(published.tree_blocks.difference(&now));
         published.tree_blocks = now;
         let (root, newest) = (tree.root, tree.newest);
+        published.catalogue.root = Some(root);
         // Before anybody sees it, so that a restart never shows less.
         self.save(published).await;
         self.tree.send_replace(Some(Arc::new(tree)));

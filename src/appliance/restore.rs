@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use cid::Cid;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::StartError;
 use crate::clock::SharedClock;
@@ -11,6 +12,8 @@ use crate::config::Config;
 use crate::encoder::EncoderSet;
 use crate::hls::timeline::Last;
 use crate::hls::{Hls, cmaf};
+use crate::ipfs::block::RAW;
+use crate::ipfs::imports::Imports;
 use crate::ipfs::{Block, Node};
 use crate::publisher::catalogue::{Catalogue, Durable};
 use crate::publisher::numbers::Numbers;
@@ -55,12 +58,35 @@ pub(super) async fn restore(
     let durable = Durable { segment: numbers.last_segment(), discontinuities: numbers.discontinuities() };
     // One listing of the store: asking for each block of a window of hours takes seconds.
     let last = catalogue.settle(&node.blocks().list().await, &config.hls, now, durable);
-    let removed = retention::sweep(node.blocks(), &catalogue.needed()).await?;
+    sweep(config, node, &catalogue).await?;
+    remove_empty_folders(&config.repo());
+    Ok(Restored { catalogue, catalogue_file, numbers, last, encoder_delay })
+}
+
+/// Removes what a crash left in the repo: all but the window and what the owner imported.
+async fn sweep(config: &Config, node: &Node, catalogue: &Catalogue) -> Result<(), StartError> {
+    let data = &config.station.data;
+    let imports = Imports::load(data)?;
+    if Imports::damaged(data) {
+        warn!("nobody knows what was imported: leftovers stay until imports.json.damaged is taken away");
+        return Ok(());
+    }
+    node.blocks().keep(imports.blocks());
+    let mut needed = catalogue.needed();
+    // The store may list a block under the raw codec, whatever it is.
+    needed.extend(imports.blocks().map(|cid| Cid::new_v1(RAW, *cid.hash())));
+    let removed = retention::sweep(node.blocks(), &needed).await?;
     if removed > 0 {
         info!(blocks = removed, "removed what the run before left over");
     }
-    remove_empty_folders(&config.repo());
-    Ok(Restored { catalogue, catalogue_file, numbers, last, encoder_delay })
+    let mut missing = 0;
+    for cid in imports.blocks() {
+        missing += usize::from(!node.blocks().contains(cid).await?);
+    }
+    if missing > 0 {
+        warn!(blocks = missing, "imported blocks are not in the repo any more; import them again");
+    }
+    Ok(())
 }
 
 /// Removes the shard folders of the repo that hold no block and no pin any more. Only at the start: a store that is about

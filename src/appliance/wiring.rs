@@ -25,6 +25,8 @@ use crate::ipfs::names::{NamePublisher, Resolver};
 use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
+use crate::mirror::kubo::{Kubo, Tcp};
+use crate::mirror::{Mirror, MirrorConfig, Mirrors};
 use crate::player::{PcmBlock, PlayerActor, PlayerHandle};
 use crate::publisher::catalogue::Catalogue;
 use crate::publisher::live_window::StoredSegment;
@@ -358,6 +360,33 @@ impl Wiring {
         });
         let stages = self.stages.split_off(self.stages.len() - 2);
         ((sender, link), (stages, store))
+    }
+
+    /// Behind the publisher, and nothing waits for them.
+    pub(super) fn mirrors(&mut self, parts: &Parts<'_>, content: &Content) {
+        let mirror = |config: &MirrorConfig| {
+            let endpoint = config.endpoint().expect("a configuration is validated before it gets here");
+            let name = config.name();
+            Mirror {
+                kubo: Kubo::new(endpoint, Arc::new(Tcp)),
+                pin_name: format!("skywave/{}", content.ipns_name),
+                queue: config.queue,
+                blocks: content.blocks.clone(),
+                tree: content.tree.clone(),
+                health: parts.health.mirror(&name),
+                metrics: parts.metrics.clone(),
+                name,
+            }
+        };
+        let mirrors: Vec<_> = parts.config.mirror.iter().map(mirror).collect();
+        if mirrors.is_empty() {
+            return;
+        }
+        let mirrors = Arc::new(Mirrors { mirrors });
+        self.supervise(parts.health.stage("mirror", None), "mirror", move |cancel| {
+            let mirrors = mirrors.clone();
+            async move { mirrors.run(cancel).await }
+        });
     }
 
     pub(super) fn http(&mut self, parts: &Parts<'_>, bound: Bound, content: Content) {

@@ -3,7 +3,7 @@
 mod fetch;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use cid::Cid;
@@ -28,7 +28,11 @@ pub struct Blocks {
     repo: Arc<Repo<DefaultStorage>>,
     passing: Arc<fetch::Passing>,
     beside: Option<Arc<dyn BlockSource>>,
+    /// Hashes of the blocks that are never removed.
+    kept: Arc<RwLock<HashSet<Multihash>>>,
 }
+
+type Multihash = cid::multihash::Multihash<64>;
 
 impl std::fmt::Debug for Blocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -43,13 +47,13 @@ impl Blocks {
     }
 
     pub(super) fn of(repo: Repo<DefaultStorage>) -> Self {
-        Self { repo: Arc::new(repo), passing: Arc::default(), beside: None }
+        Self { repo: Arc::new(repo), passing: Arc::default(), beside: None, kept: Arc::default() }
     }
 
     /// The same store, which looks for what it does not hold in `source` too. Lists, pins and removals are still those
     /// of the repo.
     pub fn with_source(&self, source: Arc<dyn BlockSource>) -> Self {
-        Self { repo: self.repo.clone(), passing: self.passing.clone(), beside: Some(source) }
+        Self { repo: self.repo.clone(), beside: Some(source), ..self.clone() }
     }
 
     /// The block, where it is held here. Never asks the network.
@@ -97,11 +101,24 @@ impl Blocks {
         self.repo.pin(cid).local().await.map_err(|e| failed("pin", cid, e))
     }
 
-    /// Unpins and removes a block; one that is not there is no error.
+    /// From now on [`Blocks::remove`] leaves these blocks alone, under whatever codec they are named.
+    pub fn keep<'a>(&self, cids: impl IntoIterator<Item = &'a Cid>) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(cids.into_iter().map(|cid| *cid.hash()));
+    }
+
+    fn keeps(&self, cid: &Cid) -> bool {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).contains(cid.hash())
+    }
+
+    /// Unpins and removes a block; one that is not there, or that is to be kept, is no error.
     ///
     /// # Errors
     /// [`IpfsError::Store`] when the store fails.
     pub async fn remove(&self, cid: &Cid) -> Result<(), IpfsError> {
+        if self.keeps(cid) {
+            return Ok(());
+        }
         if self.repo.is_pinned(cid).await.map_err(|e| failed("unpin", *cid, e))? {
             self.repo.remove_pin(cid).await.map_err(|e| failed("unpin", *cid, e))?;
         }
@@ -159,6 +176,20 @@ mod tests {
             assert!(blocks.get(&block.cid).await.unwrap().is_none());
             assert!(blocks.list().await.is_empty() && blocks.pinned().await.unwrap().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_block_that_is_to_be_kept_outlives_its_removal() {
+        let blocks = Blocks::in_memory();
+        let (kept, other) = (Block::dag_pb("kept"), Block::raw("other"));
+        blocks.put_pinned(&kept).await.unwrap();
+        blocks.put_pinned(&other).await.unwrap();
+        blocks.clone().keep([&kept.cid]);
+        blocks.remove(&kept.cid).await.unwrap();
+        blocks.remove(&Block::raw("kept").cid).await.unwrap();
+        blocks.remove(&other.cid).await.unwrap();
+        assert!(blocks.contains(&kept.cid).await.unwrap() && !blocks.contains(&other.cid).await.unwrap());
+        assert!(blocks.pinned().await.unwrap().contains(&kept.cid));
     }
 
     #[tokio::test]

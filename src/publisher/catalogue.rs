@@ -6,7 +6,7 @@ use cid::Cid;
 use serde::{Deserialize, Serialize};
 
 use super::live_window::{LiveWindow, StoredSegment};
-use super::stream_tree::Entry;
+use super::stream_tree::{Entry, cid_text};
 use crate::hls::timeline::{Last, Reading, continues};
 use crate::hls::{CodecParameters, HEAD_START, HlsConfig};
 
@@ -21,6 +21,9 @@ pub struct Catalogue {
     /// what was on air.
     boot: String,
     segment_ms: u64,
+    /// Root of the tree that was on air last.
+    #[serde(default, with = "cid_text::option", skip_serializing_if = "Option::is_none")]
+    pub root: Option<Cid>,
     /// What the segments were coded with.
     pub parameters: Vec<CodecParameters>,
     /// `init.mp4` of each rendition.
@@ -62,6 +65,7 @@ impl Catalogue {
             version: VERSION,
             boot: boot_id(),
             segment_ms,
+            root: None,
             rates: vec![Rates::default(); parameters.len()],
             parameters,
             init,

@@ -76,6 +76,25 @@ pub(super) mod cid_text {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cid, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
+
+    /// The same, where there may be none.
+    pub(crate) mod option {
+        use super::{Cid, Deserialize, Deserializer, Error, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
+            match cid {
+                Some(cid) => super::serialize(cid, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Cid>, D::Error> {
+            let text = Option::<String>::deserialize(deserializer)?;
+            text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+        }
+    }
 }
 
 #[cfg(test)]
