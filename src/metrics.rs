@@ -50,9 +50,11 @@ pub struct RequestLabel {
 
 /// Counts per limit of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusalLabel {
+pub struct LimitLabel {
     /// The limit that was met.
     pub reason: &'static str,
+}
+
 /// Counts per mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MirrorLabel {
@@ -134,7 +136,7 @@ pub struct Metrics {
     /// Open connections.
     pub http_connections: Gauge,
     /// Answers refused or cut short by a limit of the gateway, per limit.
-    pub gateway_refusals: Family<RefusalLabel, Counter>,
+    pub gateway_refusals: Family<LimitLabel, Counter>,
     /// Bytes of blocks that came from the network for a client.
     pub gateway_fetched_bytes: Counter,
     /// CARs on their way.
@@ -338,7 +340,7 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
-        gateway_refusals.get_or_create(&RefusalLabel { reason: "fetch_bytes" }).inc();
+        gateway_refusals.get_or_create(&LimitLabel { reason: "fetch_bytes" }).inc();
         mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();
         let nas = MirrorLabel { mirror: "nas".to_owned() };
         mirror_bytes.get_or_create(&nas).inc();

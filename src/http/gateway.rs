@@ -29,8 +29,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::body::Body;
 use super::call::Call;
-use super::respond::{self, IMMUTABLE};
 use super::content_type;
+use super::respond::{self, IMMUTABLE};
 use crate::health::Health;
 use crate::ipfs::Blocks;
 use crate::ipfs::ipns::{SignedRecord, name as ipns_name};

@@ -14,7 +14,7 @@ use super::config::GatewayConfig;
 use super::hot_blocks::HotBlocks;
 use crate::ipfs::Blocks;
 use crate::ipfs::unixfs::{BlockSource, DAG_PB, NotFetched, RAW, UnixFsError};
-use crate::metrics::{Metrics, RefusalLabel};
+use crate::metrics::{Metrics, LimitLabel};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Store {
                 NotFetched::TooMuch => "fetch_bytes",
                 NotFetched::Busy => "fetch_concurrent",
             };
-            self.metrics.gateway_refusals.get_or_create(&RefusalLabel { reason: label }).inc();
+            self.metrics.gateway_refusals.get_or_create(&LimitLabel { reason: label }).inc();
             UnixFsError::NotFetched { cid: *cid, reason }
         };
         let patience = allowance.enter(&self.fetching).map_err(refused)?;

@@ -18,7 +18,7 @@ use crate::http::content_type::{self, BEGINNING};
 use crate::http::respond::{self, IMMUTABLE, Representation};
 use crate::ipfs::unixfs::{self, BlockSource, File, FileReader, Node, Resolved, UnixFsError};
 use crate::ipfs::{car, ipld};
-use crate::metrics::{Metrics, RefusalLabel};
+use crate::metrics::{Metrics, LimitLabel};
 
 const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
 const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");
@@ -501,7 +501,7 @@ pub(super) async fn file<S: BlockSource>(
 }
 
 fn refused(metrics: &Metrics, reason: &'static str) {
-    metrics.gateway_refusals.get_or_create(&RefusalLabel { reason }).inc();
+    metrics.gateway_refusals.get_or_create(&LimitLabel { reason }).inc();
 }
 
 /// One more CAR while it lives.
