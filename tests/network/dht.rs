@@ -70,6 +70,8 @@ async fn a_forged_an_older_and_an_oversized_record_are_never_stored() {
 async fn a_provider_is_found_with_its_address_until_it_stops() {
     let peers = line(&[server(), server(), server(), client(), client()]).await;
     let (giver, taker) = (&peers[3], &peers[4]);
+    taker.network().dial(&peers[0].address().await).await.unwrap();
+    knows(taker.network(), 1).await;
     let key = Block::raw("segment").cid.hash().to_bytes();
     giver.network().provide(key.clone()).await.unwrap();
     let (found, addresses) = until("it is found", || async {
