@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::swarm::{Peer, address, client, knows, line, server, start, start_in, until, wait};
 
-struct Life {
+pub(crate) struct Life {
     cancel: CancellationToken,
     task: JoinHandle<Result<(), IpfsError>>,
 }
 
 impl Life {
-    async fn begin(network: &Network, config: &IpfsConfig, data: &Path) -> Self {
+    pub(crate) async fn begin(network: &Network, config: &IpfsConfig, data: &Path) -> Self {
         let mut peers = Peers::start(network.clone(), config, data).await.unwrap();
         let cancel = CancellationToken::new();
         let task = tokio::spawn({
@@ -24,7 +24,7 @@ impl Life {
         Self { cancel, task }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.cancel.cancel();
         self.task.await.unwrap().unwrap();
     }

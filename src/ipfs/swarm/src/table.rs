@@ -19,6 +19,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol};
 
 use crate::scope::{Scope, is_loopback};
 use crate::RecordRules;
+use crate::book::bare;
 use crate::store::{MAX_VALUE, Store};
 
 type Kad = kad::Behaviour<Store>;
@@ -127,8 +128,10 @@ impl Table {
     pub(crate) fn addresses(&mut self, peer: PeerId) -> Vec<Multiaddr> {
         let nobody = ConnectionId::new_unchecked(0);
         let found = self.kad.handle_pending_outbound_connection(nobody, Some(peer), &[], Endpoint::Dialer);
-        let mut found = found.unwrap_or_default();
+        let mut found: Vec<_> = found.unwrap_or_default().iter().map(bare).collect();
         found.retain(|address| self.scope.announces(address));
+        found.sort();
+        found.dedup();
         found
     }
 
