@@ -46,6 +46,6 @@ mod tests {
         assert!(StoredRecords.valid(&key, &first));
         assert!(StoredRecords.newer(&key, &second, &first) && !StoredRecords.newer(&key, &first, &second));
         assert!(!StoredRecords.valid(&key, &record(&forger, 3)));
-        assert!(!StoredRecords.valid(b"/pk/x", &first) && !StoredRecords.valid(&key, b"") );
+        assert!(!StoredRecords.valid(b"/pk/x", &first) && !StoredRecords.valid(&key, b""));
     }
 }

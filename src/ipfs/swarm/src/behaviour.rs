@@ -4,7 +4,7 @@
 mod commands;
 mod events;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -85,7 +85,7 @@ struct State {
     parts: Parts,
     commands: mpsc::Receiver<Command>,
     closed: bool,
-    actions: Vec<ToSwarm<Infallible, THandlerInEvent<Parts>>>,
+    actions: VecDeque<ToSwarm<Infallible, THandlerInEvent<Parts>>>,
     look: Interval,
     expire_at: Instant,
     topics: Topics,
@@ -109,8 +109,7 @@ impl Behaviour {
         let (local, server) = (keypair.public().to_peer_id(), setup.dht == Mode::Server);
         let (sender, commands) = mpsc::channel(crate::network::COMMANDS);
         let (book, kept, counters) = (Book::default(), Kept::default(), Arc::new(Counters::default()));
-        let table =
-            |scope| Toggle::from((setup.dht != Mode::Off).then(|| Table::new(local, scope, server)));
+        let table = |scope| Toggle::from((setup.dht != Mode::Off).then(|| Table::new(local, scope, server)));
         let identify = identify::Config::new("/ipfs/0.1.0".into(), keypair.public())
             .with_agent_version(setup.agent.clone())
             .with_push_listen_addr_updates(true)
@@ -118,8 +117,7 @@ impl Behaviour {
         let fetch = request_response::Config::default()
             .with_request_timeout(FETCH_WITHIN)
             .with_max_concurrent_streams(MAX_FETCHES);
-        let memory =
-            setup.memory_limit.map(|bytes| memory_connection_limits::Behaviour::with_max_bytes(bytes));
+        let memory = setup.memory_limit.map(memory_connection_limits::Behaviour::with_max_bytes);
         let parts = Parts {
             memory: memory.into(),
             keep: Keep(kept.clone()),
@@ -136,7 +134,7 @@ impl Behaviour {
             parts,
             commands,
             closed: false,
-            actions: Vec::new(),
+            actions: VecDeque::new(),
             look,
             expire_at: Instant::now() + EXPIRE_EVERY,
             topics: Topics::new(counters.clone()),
@@ -196,8 +194,8 @@ impl State {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Parts>>> {
         loop {
-            if !self.actions.is_empty() {
-                return Poll::Ready(self.actions.remove(0));
+            if let Some(action) = self.actions.pop_front() {
+                return Poll::Ready(action);
             }
             match self.parts.poll(cx) {
                 Poll::Ready(ToSwarm::GenerateEvent(event)) => {
