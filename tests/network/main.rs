@@ -3,6 +3,8 @@
 
 mod dht;
 mod gossip;
+mod lan;
+mod limits;
 mod peers;
 mod private;
 mod swarm;
