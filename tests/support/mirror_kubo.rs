@@ -47,6 +47,8 @@ pub enum Mode {
     FailsToPin,
     /// Imports, and does not tell of the root.
     SaysNothing,
+    /// Imports and pins, and lets nobody name a pin.
+    RefusesNames,
 }
 
 #[derive(Default)]
@@ -180,6 +182,7 @@ impl FakeKubo {
                 assert_eq!(query["pin-roots"], "true");
                 state.import(&upload(&bytes, boundary), mode)
             }
+            "/api/v0/pin/add" if mode == Mode::RefusesNames => reply(403, "403 - Forbidden"),
             "/api/v0/pin/add" => state.name(query["arg"].parse().unwrap(), &query["name"]),
             "/api/v0/pin/ls" => state.list(&query["name"]),
             "/api/v0/pin/rm" => state.remove(query["arg"].parse().unwrap()),
