@@ -180,7 +180,7 @@ impl FakeKubo {
             "/api/v0/dag/import" => {
                 let boundary = parts.headers["content-type"].to_str().unwrap().rsplit('=').next().unwrap();
                 assert_eq!(query["pin-roots"], "true");
-                state.import(&upload(&bytes, boundary), mode)
+                state.import(upload(&bytes, boundary), mode)
             }
             "/api/v0/pin/add" if mode == Mode::RefusesNames => reply(403, "403 - Forbidden"),
             "/api/v0/pin/add" => state.name(query["arg"].parse().unwrap(), &query["name"]),
