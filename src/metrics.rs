@@ -111,8 +111,8 @@ pub struct Metrics {
     pub gateway_refusals: Family<RefusalLabel, Counter>,
     /// Bytes of blocks that came from the network for a client.
     pub gateway_fetched_bytes: Counter,
-    /// CARs on their way.
-    pub gateway_cars: Gauge,
+    /// CARs and TARs being sent.
+    pub gateway_archives: Gauge,
 }
 
 impl Default for Metrics {
@@ -150,7 +150,7 @@ impl Metrics {
             http_connections: Gauge::default(),
             gateway_refusals: Family::default(),
             gateway_fetched_bytes: Counter::default(),
-            gateway_cars: Gauge::default(),
+            gateway_archives: Gauge::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
@@ -222,7 +222,7 @@ impl Metrics {
         registry.register("gateway_refusals", "Answers refused or cut short by a limit", refusals);
         let fetched = self.gateway_fetched_bytes.clone();
         registry.register("gateway_fetched_bytes", "Bytes of blocks fetched for clients", fetched);
-        registry.register("gateway_cars", "CARs on their way", self.gateway_cars.clone());
+        registry.register("gateway_archives", "CARs and TARs being sent", self.gateway_archives.clone());
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
             http_connections: _,
             gateway_refusals,
             gateway_fetched_bytes: _,
-            gateway_cars: _,
+            gateway_archives: _,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
