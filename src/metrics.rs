@@ -139,8 +139,8 @@ pub struct Metrics {
     pub gateway_refusals: Family<LimitLabel, Counter>,
     /// Bytes of blocks that came from the network for a client.
     pub gateway_fetched_bytes: Counter,
-    /// CARs on their way.
-    pub gateway_cars: Gauge,
+    /// CARs and TARs being sent.
+    pub gateway_archives: Gauge,
     /// Ticks that were offered to a mirror, per mirror and result.
     pub mirror_pushes: Family<MirrorPushLabel, Counter>,
     /// Bytes of CARs handed to connections, per mirror.
@@ -190,7 +190,7 @@ impl Metrics {
             http_connections: Gauge::default(),
             gateway_refusals: Family::default(),
             gateway_fetched_bytes: Counter::default(),
-            gateway_cars: Gauge::default(),
+            gateway_archives: Gauge::default(),
             mirror_pushes: Family::default(),
             mirror_bytes: Family::default(),
             mirror_ticks_merged: Family::default(),
@@ -273,7 +273,7 @@ impl Metrics {
         registry.register("gateway_refusals", "Answers refused or cut short by a limit", refusals);
         let fetched = self.gateway_fetched_bytes.clone();
         registry.register("gateway_fetched_bytes", "Bytes of blocks fetched for clients", fetched);
-        registry.register("gateway_cars", "CARs on their way", self.gateway_cars.clone());
+        registry.register("gateway_archives", "CARs and TARs being sent", self.gateway_archives.clone());
     }
 
     fn register_mirrors(&self, registry: &mut Registry) {
@@ -325,7 +325,7 @@ mod tests {
             http_connections: _,
             gateway_refusals,
             gateway_fetched_bytes: _,
-            gateway_cars: _,
+            gateway_archives: _,
             mirror_pushes,
             mirror_bytes,
             mirror_ticks_merged,
