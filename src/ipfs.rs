@@ -14,7 +14,6 @@ pub mod node;
 pub mod peers;
 pub mod private_network;
 mod stored_records;
-mod swarm_routing;
 pub mod traversal;
 pub mod unixfs;
 

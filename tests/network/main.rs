@@ -3,6 +3,7 @@
 
 mod dht;
 mod gossip;
+mod names;
 mod lan;
 mod limits;
 mod peers;
