@@ -36,8 +36,12 @@ async fn site() -> Site {
     Site { station, root, deep, page, index, file }
 }
 
-/// Status and the headers named, for each request.
-async fn check(station: &Station, cases: &[(&str, &[(&str, &str)], u16, &[(&str, &str)])]) {
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+/// Path and headers of a request; status and some headers of its answer.
+type Case<'a> = (&'a str, Fields<'a>, u16, Fields<'a>);
+
+async fn check(station: &Station, cases: &[Case<'_>]) {
     for (path, headers, status, expected) in cases {
         let answer = station.get_with(path, headers).await;
         assert_eq!(answer.status, *status, "{path} {headers:?}: {}", String::from_utf8_lossy(&answer.body));
