@@ -341,7 +341,12 @@ async fn signed_records() {
     let path = format!("/ipns/{name}?format=ipns-record");
     assert_eq!(station.get(&path).await.status, 503);
     let bytes = bytes::Bytes::from_static(b"signed");
-    station.record.send_replace(Some(SignedRecord { sequence: 7, root: station.root(), bytes }));
+    station.record.send_replace(Some(SignedRecord {
+        sequence: 7,
+        root: station.root(),
+        signed_at: 0,
+        bytes,
+    }));
     let accept = [("Accept", "application/vnd.ipfs.ipns-record")];
     let bare = format!("/ipns/{name}");
     let disposition = format!("attachment; filename=\"{name}.ipns-record\"");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cid::Cid;
 use ipld_dagpb::{PbLink, PbNode};
 use skywave::http::{GatewayConfig, HttpConfig};
-use skywave::ipfs::{Block, Identity, IpfsConfig, Node};
+use skywave::ipfs::{Block, Dht, Identity, IpfsConfig, Node};
 use tempfile::TempDir;
 
 use super::client::{Client, patiently};
@@ -16,7 +16,7 @@ use super::station::Station;
 
 /// Another node with blocks of its own, and the station's node, connected to it.
 struct Network {
-    other: rust_ipfs::Ipfs,
+    other: Node,
     node: Node,
     _folders: (TempDir, TempDir),
 }
@@ -24,17 +24,17 @@ struct Network {
 impl Network {
     async fn start() -> Network {
         let folders = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned()];
-        let config = IpfsConfig { listen: listen.clone(), ..IpfsConfig::default() };
-        let node = Node::start(&config, Identity::generate(), folders.0.path()).await.unwrap();
-        let identity = Identity::generate();
-        let setup = skywave_swarm::Setup {
-            keypair: identity.keypair(),
-            repo: folders.1.path().to_owned(),
-            listen: vec![listen[0].parse().unwrap()],
-            agent: "other".into(),
+        let config = IpfsConfig {
+            listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+            dht: Dht::Off,
+            bootstrap: Vec::new(),
+            mdns: false,
+            hole_punching: false,
+            upnp: false,
+            ..IpfsConfig::default()
         };
-        let other = skywave_swarm::start(setup).await.unwrap();
+        let node = Node::start(&config, Identity::generate(), folders.0.path()).await.unwrap();
+        let other = Node::start(&config, Identity::generate(), folders.1.path()).await.unwrap();
         let address = patiently(async {
             loop {
                 let addresses = node.addresses().await;
@@ -45,13 +45,13 @@ impl Network {
             }
         });
         let address: rust_ipfs::Multiaddr = address.await.parse().unwrap();
-        patiently(other.connect(address)).await.unwrap();
+        patiently(other.network().unwrap().dial(&address)).await.unwrap();
         Network { other, node, _folders: folders }
     }
 
     async fn hold(&self, block: Block) -> Cid {
         let cid = block.cid;
-        self.other.repo().put_block(&rust_ipfs::Block::new_unchecked(cid, block.data)).await.unwrap();
+        self.other.blocks().put(cid, block.data).await.unwrap();
         cid
     }
 
