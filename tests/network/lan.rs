@@ -10,7 +10,7 @@ use crate::swarm::{client, server, start, wait};
 /// Runs the test `name` of this program in a namespace with one network card; `false` when the system allows none.
 fn in_a_namespace(name: &str) -> bool {
     let program = std::env::current_exe().unwrap();
-    let script = "ip link set lo up && ip link add lan type dummy && ip addr add 10.77.0.1/24 dev lan \
+    let script = "ip link set lo up && { ip link add lan type dummy || ip tuntap add dev lan mode tap; } && ip addr add 10.77.0.1/24 dev lan \
         && ip link set lan up multicast on || exit 77; exec \"$0\" --exact \"$1\" --ignored --nocapture";
     let run = Command::new("unshare").args(["-rn", "sh", "-c", script]).arg(program).arg(name).output();
     let Ok(run) = run else { return false };
