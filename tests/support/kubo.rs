@@ -113,6 +113,11 @@ impl Kubo {
         format!("{}{}", self.stdout.text(), self.stderr.text())
     }
 
+    /// Process id of the daemon.
+    pub fn process_id(&self) -> u32 {
+        self.daemon.0.id()
+    }
+
     /// A folder of the test's own, gone with the kubo.
     pub fn folder(&self) -> &Path {
         self.repo.path()
