@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::encoder::EncoderError;
 use crate::health::Health;
 use crate::http::{self, HttpError};
-use crate::ipfs::{Identity, IpfsError, Node};
+use crate::ipfs::{Identity, IpfsError, Node, Peers};
 use crate::library::{Library, LibraryHandle};
 use crate::metrics::Metrics;
 use crate::player::PlayerHandle;
@@ -64,7 +64,7 @@ pub enum StartError {
 pub async fn init(config: &Config) -> Result<String, StartError> {
     let identity = prepare(config)?;
     let name = identity.ipns_name();
-    let offline = crate::ipfs::IpfsConfig { offline: true, ..config.ipfs.clone() };
+    let offline = crate::ipfs::IpfsConfig { offline: true, ..config.ipfs.in_folder(&config.station.data)? };
     Node::start(&offline, identity, &config.repo()).await?;
     Ok(name)
 }
@@ -96,7 +96,12 @@ impl Appliance {
     pub async fn start(config: &Config, clock: SharedClock) -> Result<Self, StartError> {
         let bound = http::bind(&config.http).await?;
         let identity = prepare(config)?;
-        let node = Arc::new(Node::start(&config.ipfs, identity, &config.repo()).await?);
+        let ipfs = config.ipfs.in_folder(&config.station.data)?;
+        let node = Arc::new(Node::start(&ipfs, identity, &config.repo()).await?);
+        let peers = match node.network() {
+            Some(network) => Some(Peers::start(network.clone(), &ipfs, &config.station.data).await?),
+            None => None,
+        };
         let (health, metrics) = (Health::new(), Metrics::new());
         let origin = Instant::now();
         let restored = restore::restore(config, &node, &clock, origin).await?;
@@ -107,6 +112,7 @@ impl Appliance {
         let content = wiring.publisher_and_retention(&parts, restored, segments);
         let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
         wiring.http(&parts, bound, content);
+        wiring.peers(&parts, peers);
         wiring.follow_library(&parts, library.snapshot());
         Ok(Self { address, ipns_name, library, player, tree, health, node, stages: wiring.into_stages() })
     }

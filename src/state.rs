@@ -1,7 +1,8 @@
 //! Small facts that outlive a restart: one JSON file each, replaced atomically.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -89,18 +90,32 @@ impl StateFile {
     }
 
     fn write<T: Serialize>(&self, value: &T) -> io::Result<()> {
-        let temporary = with_suffix(&self.path, ".new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec(value)?)?;
-        if self.durability == Durability::Power {
-            file.sync_all()?;
-        }
-        fs::rename(&temporary, &self.path)?;
-        if self.durability == Durability::Power {
-            File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-        }
-        Ok(())
+        replace(&self.path, &serde_json::to_vec(value)?, self.durability, OPEN)
     }
+}
+
+/// Permissions of a file that anybody may read, less the umask.
+pub const OPEN: u32 = 0o666;
+/// Permissions of a file that holds a secret.
+pub const PRIVATE: u32 = 0o600;
+
+/// Puts `content` in the place of the file at `path`, whole or not at all. A new file has the permissions `mode`.
+///
+/// # Errors
+/// Of the file system; the old content still stands.
+pub fn replace(path: &Path, content: &[u8], durability: Durability, mode: u32) -> io::Result<()> {
+    let temporary = with_suffix(path, ".new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    file.write_all(content)?;
+    if durability == Durability::Power {
+        file.sync_all()?;
+    }
+    fs::rename(&temporary, path)?;
+    if durability == Durability::Power {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -18,7 +18,7 @@ use crate::encoder::Encoder;
 use crate::health::{Health, LibraryHealth, StageHealth};
 use crate::hls::{Hls, Resume, Segment};
 use crate::http::{self, Bound, Content};
-use crate::ipfs::Node;
+use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
 use crate::player::{PcmBlock, PlayerActor, PlayerHandle};
@@ -254,6 +254,16 @@ impl Wiring {
                 };
                 bound.run(content, cancel).await
             }
+        });
+    }
+
+    /// Keeps the node connected; none when offline.
+    pub(super) fn peers(&mut self, parts: &Parts<'_>, peers: Option<Peers>) {
+        let Some(peers) = peers else { return };
+        let peers = Arc::new(Mutex::new(peers));
+        self.supervise(parts.health.stage("peers", None), "peers", move |cancel| {
+            let peers = peers.clone();
+            async move { peers.lock().await.run(cancel).await }
         });
     }
 

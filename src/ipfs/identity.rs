@@ -1,8 +1,6 @@
 //! The station's key: peer id of the node and name of the station in one.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use cid::Cid;
@@ -10,6 +8,7 @@ use cid::multibase::Base;
 use rust_ipfs::{Keypair, PeerId};
 
 use super::IpfsError;
+use crate::state::{self, Durability};
 
 /// Multicodec of a libp2p public key, the codec of IPNS names.
 const LIBP2P_KEY: u64 = 0x72;
@@ -48,20 +47,7 @@ impl Identity {
 
     fn write(&self, path: &Path) -> Result<(), String> {
         let bytes = self.keypair.to_protobuf_encoding().map_err(|e| e.to_string())?;
-        let temporary = path.with_extension("new");
-        let write = || -> std::io::Result<()> {
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)?;
-            fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().map_err(|e| e.to_string())
+        state::replace(path, &bytes, Durability::Power, state::PRIVATE).map_err(|e| e.to_string())
     }
 
     /// The key pair, for the node and for signing.

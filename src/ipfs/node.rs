@@ -2,16 +2,19 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 
 use rust_ipfs::p2p::MultiaddrExt;
 use rust_ipfs::repo::Repo;
 use rust_ipfs::{Ipfs, Multiaddr};
-use skywave_swarm::Setup;
+use skywave_swarm::{Mode, Network, Setup};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Blocks, Identity, IpfsConfig, IpfsError};
+use super::private_network::SwarmKey;
+use super::stored_records::StoredRecords;
+use super::{Blocks, Dht, Identity, IpfsConfig, IpfsError};
 
 /// How often the node looks whether its addresses changed.
 const ADDRESSES_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -20,16 +23,19 @@ const ADDRESSES_EVERY: std::time::Duration = std::time::Duration::from_millis(50
 pub struct Node {
     blocks: Blocks,
     identity: Identity,
-    swarm: Option<Ipfs>,
+    swarm: Option<(Ipfs, Network)>,
 }
 
 impl Node {
-    /// Opens the repo at `path` and, unless the configuration says offline, the swarm.
+    /// Opens the repo at `path` and, unless the configuration says offline, the swarm. With a `swarm_key` it is that of
+    /// a private network: TCP only, and nothing that talks to strangers.
     ///
     /// # Errors
-    /// [`IpfsError::Repo`] when the repo cannot be opened, another process holds it, or the swarm does not start.
+    /// [`IpfsError::SwarmKey`] for a key that is missing or malformed; [`IpfsError::Repo`] when the repo cannot be
+    /// opened, another process holds it, or the swarm does not start.
     pub async fn start(config: &IpfsConfig, identity: Identity, path: &Path) -> Result<Self, IpfsError> {
         let failed = |source| IpfsError::Repo { path: path.to_owned(), source };
+        let key = config.swarm_key.as_deref().map(SwarmKey::load).transpose()?;
         std::fs::create_dir_all(path).map_err(|e| failed(e.into()))?;
         if config.offline {
             let repo = Repo::new_fs(path);
@@ -37,16 +43,17 @@ impl Node {
             remove_leftovers(&path.join("blockstore"));
             return Ok(Self { blocks: Blocks::of(repo), identity, swarm: None });
         }
-        let setup = Setup {
-            keypair: identity.keypair(),
-            repo: path.to_owned(),
-            listen: config.listen.iter().filter_map(|address| free_address(address)).collect(),
-            agent: concat!("skywave/", env!("CARGO_PKG_VERSION")).into(),
-        };
-        let swarm = skywave_swarm::start(setup).await.map_err(|e| failed(e.into()))?;
+        let swarm = skywave_swarm::start(setup(config, &identity, path, key)).await;
+        let (swarm, network) = swarm.map_err(|e| failed(e.into()))?;
         // Only now is the repo ours alone.
         remove_leftovers(&path.join("blockstore"));
-        Ok(Self { blocks: Blocks::of(swarm.repo().clone()), identity, swarm: Some(swarm) })
+        let blocks = Blocks::of(swarm.repo().clone());
+        Ok(Self { blocks, identity, swarm: Some((swarm, network)) })
+    }
+
+    /// The network; none when offline.
+    pub fn network(&self) -> Option<&Network> {
+        self.swarm.as_ref().map(|(_, network)| network)
     }
 
     /// The block store.
@@ -61,7 +68,7 @@ impl Node {
 
     /// Full addresses of the node, each ending in `/p2p/<peer id>`; none when offline.
     pub async fn addresses(&self) -> Vec<String> {
-        let Some(swarm) = &self.swarm else { return Vec::new() };
+        let Some((swarm, _)) = &self.swarm else { return Vec::new() };
         let listening = swarm.listening_addresses().await.unwrap_or_default();
         let external = swarm.external_addresses().await.unwrap_or_default();
         let peer = self.identity.peer_id();
@@ -88,9 +95,46 @@ impl Node {
 
     /// Closes connections and stops the node's tasks.
     pub async fn stop(&self) {
-        if let Some(swarm) = &self.swarm {
+        if let Some((swarm, _)) = &self.swarm {
             swarm.clone().exit_daemon().await;
         }
+    }
+}
+
+fn setup<'a>(config: &IpfsConfig, identity: &'a Identity, repo: &Path, key: Option<SwarmKey>) -> Setup<'a> {
+    let memory = usize::try_from(config.memory_megabytes.saturating_mul(1_000_000)).unwrap_or(usize::MAX);
+    Setup {
+        keypair: identity.keypair(),
+        repo: repo.to_owned(),
+        listen: config.listen.iter().filter_map(|address| free_address(address)).collect(),
+        agent: concat!("skywave/", env!("CARGO_PKG_VERSION")).into(),
+        dht: match config.dht {
+            Dht::Client => Mode::Client,
+            Dht::Server => Mode::Server,
+            Dht::Off => Mode::Off,
+        },
+        records: Arc::new(StoredRecords),
+        private_key: key.map(|key| key.bytes()),
+        mdns: config.mdns,
+        hole_punching: config.hole_punching,
+        upnp: config.upnp,
+        max_connections: config.max_connections,
+        memory_limit: (memory != 0).then_some(memory),
+    }
+}
+
+/// Checks the form of another peer's address: something to dial by TCP, and who is there.
+///
+/// # Errors
+/// Says in words what is wrong with it.
+pub fn peer_address(text: &str) -> Result<(), String> {
+    let address: Multiaddr = text.parse().map_err(|e| format!("{text:?} is no multiaddr ({e})"))?;
+    if address.peer_id().is_none() {
+        return Err(format!("{text:?} must end in /p2p/<peer id>"));
+    }
+    match text.starts_with("/dnsaddr/") || text.contains("/tcp/") {
+        true => Ok(()),
+        false => Err(format!("{text:?} must be a TCP address or /dnsaddr/<name>")),
     }
 }
 
@@ -160,8 +204,12 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
-        let config =
-            IpfsConfig { listen: vec![format!("/ip4/127.0.0.1/tcp/{port}")], ..IpfsConfig::default() };
+        let config = IpfsConfig {
+            listen: vec![format!("/ip4/127.0.0.1/tcp/{port}")],
+            mdns: false,
+            upnp: false,
+            ..IpfsConfig::default()
+        };
         let node = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
         let addresses = tokio::time::timeout(std::time::Duration::from_secs(10), async {
             loop {

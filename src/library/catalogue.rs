@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File as OpenFile};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::scanner::File;
 use super::{FileVersion, Tags};
 use crate::audio::loudness::Loudness;
+use crate::state::{self, Durability};
 
 /// Changes with the meaning of the file: another number is read as an empty catalogue.
 const FORMAT: u32 = 1;
@@ -193,20 +194,9 @@ impl Catalogue {
         });
         let software = env!("CARGO_PKG_VERSION").to_owned();
         let stored = Stored { format: FORMAT, software, files: files.collect() };
-        replace(path, &serde_json::to_vec(&stored)?)
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        state::replace(path, &serde_json::to_vec(&stored)?, Durability::Power, state::OPEN)
     }
-}
-
-/// Writes beside, then renames: a power cut leaves the old file or the new one.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let beside = path.with_extension("json.new");
-    let mut file = OpenFile::create(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    OpenFile::open(folder)?.sync_all()
 }
 
 /// Tells contents apart by length and three samples: cheap on a card, and a rename changes nothing.

@@ -1,14 +1,51 @@
-//! Starts the IPFS swarm: a crate of its own so that rust-ipfs' generic builder, and with it all of libp2p, is
-//! compiled once and not with every change of the station (docs/decisions/0006-swarm-crate.md).
+//! Starts the IPFS swarm and drives what is ours in it: the DHTs, pubsub, identify, mDNS and fetch.
+//!
+//! A crate of its own so that libp2p's generic code is compiled once and not with every change of the station
+//! (docs/decisions/0006-swarm-crate.md); why not rust-ipfs' own DHT and pubsub: 0008-own-network-behaviour.md.
+
+mod behaviour;
+mod book;
+mod counters;
+pub mod fetch;
+mod gossip;
+mod keep;
+mod network;
+mod queries;
+pub mod resolve;
+pub mod scope;
+mod store;
+mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use rust_ipfs::builder::DefaultIpfsBuilder;
-use rust_ipfs::p2p::IdentifyConfiguration;
+use libp2p::pnet::PreSharedKey;
+use rust_ipfs::builder::IpfsBuilder;
 use rust_ipfs::{Error, Ipfs, Keypair, Multiaddr};
 
-/// Connections to other peers at most: bounds the memory and file descriptors that strangers can cost.
-const MAX_CONNECTIONS: u32 = 128;
+pub use book::{ConnectedPeer, KnownPeer};
+pub use counters::Counts;
+pub use gossip::{Judge, MAX_MESSAGE, Message, Verdict};
+pub use network::{Mode, Network, NetworkError, Routing};
+pub use queries::Provider;
+
+use behaviour::Behaviour;
+
+/// Handshakes that may be on their way at once, in and out.
+const MAX_PENDING: u32 = 64;
+/// Connections to one peer.
+const MAX_OF_PEER: u32 = 4;
+/// How long a connection stays open on which nothing travels: longer than a bitswap neighbour pauses between segments.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Judges the records that a DHT server is asked to keep. Called on the swarm's task: it must be quick.
+pub trait RecordRules: Send + Sync {
+    /// Whether `value` may stand under `key`.
+    fn valid(&self, key: &[u8], value: &[u8]) -> bool;
+    /// Whether `value`, which is valid, replaces `stored`.
+    fn newer(&self, key: &[u8], value: &[u8], stored: &[u8]) -> bool;
+}
 
 /// What a swarm is started with.
 pub struct Setup<'a> {
@@ -20,27 +57,58 @@ pub struct Setup<'a> {
     pub listen: Vec<Multiaddr>,
     /// Program and version, as identify tells them.
     pub agent: String,
+    /// Whether the DHT is asked, answered or off.
+    pub dht: Mode,
+    /// What a DHT server keeps for others.
+    pub records: Arc<dyn RecordRules>,
+    /// Key of a private network (libp2p private network specification, PSK v1). Nothing then leaves it.
+    pub private_key: Option<[u8; 32]>,
+    /// Looks for peers on the LAN.
+    pub mdns: bool,
+    /// Takes part in hole punching: a relay's client, with direct connection upgrade.
+    pub hole_punching: bool,
+    /// Asks the router for an open port.
+    pub upnp: bool,
+    /// Connections at most; a quarter of them is left to those that this node opens.
+    pub max_connections: u32,
+    /// Memory of the whole process, in bytes, from which on connections are refused.
+    pub memory_limit: Option<usize>,
 }
 
-/// Opens the repo and starts to listen: identify and bitswap over TCP, no garbage collector, no bootstrap.
+/// Opens the repo and starts to listen: bitswap, ping and our own network over TCP, no garbage collector.
 ///
 /// # Errors
 /// What rust-ipfs says, mostly that another process holds the repo.
-pub async fn start(setup: Setup<'_>) -> Result<Ipfs, Error> {
-    let identify = IdentifyConfiguration { agent_version: setup.agent, ..Default::default() };
-    DefaultIpfsBuilder::with_keypair(setup.keypair)?
-        .with_identify(identify)
+pub async fn start(setup: Setup<'_>) -> Result<(Ipfs, Network), Error> {
+    let (behaviour, network) = Behaviour::new(setup.keypair, &setup).map_err(Error::msg)?;
+    let max = setup.max_connections;
+    let mut builder = IpfsBuilder::<Behaviour>::with_keypair(setup.keypair)?
         .with_bitswap()
+        .with_ping(Default::default())
+        .with_custom_behaviour(move |_| Ok(behaviour))
         .enable_tcp()
         .set_path(setup.repo)
         .set_listening_addrs(setup.listen)
-        .set_connection_limits(|limits| {
+        .set_swarm_configuration(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
+        .set_connection_limits(move |limits| {
             limits
-                .with_max_pending_incoming(Some(32))
-                .with_max_pending_outgoing(Some(32))
-                .with_max_established(Some(MAX_CONNECTIONS))
-                .with_max_established_per_peer(Some(2))
-        })
-        .start()
-        .await
+                .with_max_pending_incoming(Some(MAX_PENDING))
+                .with_max_pending_outgoing(Some(MAX_PENDING))
+                .with_max_established(Some(max))
+                .with_max_established_incoming(Some(max - max / 4))
+                .with_max_established_per_peer(Some(MAX_OF_PEER))
+        });
+    match setup.private_key {
+        // TCP alone, and nothing that talks to strangers.
+        Some(key) => builder = builder.enable_pnet(PreSharedKey::new(key)),
+        None => {
+            if setup.hole_punching {
+                builder = builder.with_relay(true).with_autorelay().with_autonat();
+            }
+            if setup.upnp {
+                builder = builder.with_upnp();
+            }
+        }
+    }
+    Ok((builder.start().await?, network))
 }

@@ -1,0 +1,64 @@
+//! What the network did and refused, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counts since the start.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        #[derive(Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            pub(crate) fn read(&self) -> Counts {
+                Counts { $($name: self.$name.0.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections that were opened, by either side.
+    connections,
+    /// Connections of others that a limit refused or whose handshake failed.
+    connections_refused,
+    /// Addresses or peers that were dialled.
+    dials,
+    /// Dials that reached nobody.
+    dials_failed,
+    /// Queries that were sent into a DHT.
+    queries,
+    /// Records of others that were stored.
+    records_stored,
+    /// Records of others that were forged, too old, too large or not ours to keep.
+    records_refused,
+    /// Provider records of others that were stored.
+    providers_stored,
+    /// Provider records of others that were malformed.
+    providers_refused,
+    /// Pubsub messages that were valid.
+    messages,
+    /// Pubsub messages that were invalid or too large; none of them is forwarded.
+    messages_refused,
+    /// Pubsub messages that were neither: nothing new, or of no topic that is followed.
+    messages_ignored,
+    /// Valid pubsub messages that were dropped because nobody took them in time.
+    messages_dropped,
+    /// Fetch requests of others that were answered.
+    fetches,
+}
+
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,8 @@
+//! The network among nodes of our own, on loopback.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod dht;
+mod gossip;
+mod peers;
+mod private;
+mod swarm;
