@@ -27,7 +27,7 @@ use support::checker::source::FolderSource;
 use support::checker::{Checker, Expectations};
 use support::gateway_listener;
 use support::http_client;
-use support::kubo::{self, Kubo, address_of, root_of};
+use support::kubo::{self, ALONE, Kubo, address_of, root_of};
 use support::media::{Depth, sines, wav};
 use support::station::{Home, REQUEST, Station, wait_until};
 
@@ -39,7 +39,7 @@ const LARGE: usize = 6_000;
 
 /// A station whose swarm is on loopback.
 fn on_the_air() -> (Home, Station) {
-    let home = Home::new("[player]\norder = \"ordered\"\n[ipfs]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n");
+    let home = Home::new(&format!("[player]\norder = \"ordered\"\n{ALONE}bootstrap = []\n"));
     for (name, hertz) in [("1.wav", 440.0), ("2.wav", 550.0)] {
         let tone = sines(44_100, 0, 20 * 44_100, &[(hertz, 0.3); 2]);
         home.add(name, &wav(44_100, 2, None, Depth::S16, &tone));
@@ -186,7 +186,14 @@ impl Shelf {
     fn start() -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let config = IpfsConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".into()], ..IpfsConfig::default() };
+        let config = IpfsConfig {
+            listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+            bootstrap: Vec::new(),
+            mdns: false,
+            hole_punching: false,
+            upnp: false,
+            ..IpfsConfig::default()
+        };
         let node = runtime.block_on(Node::start(&config, Identity::generate(), folder.path())).unwrap();
         Self { runtime, node, _folder: folder }
     }
