@@ -18,13 +18,15 @@ use crate::config::Config;
 use crate::encoder::EncoderError;
 use crate::health::Health;
 use crate::http::{self, HttpError};
+use crate::ipfs::ipns::SignedRecord;
+use crate::ipfs::names::Resolver;
 use crate::ipfs::{Identity, IpfsError, Node, Peers};
 use crate::library::{Library, LibraryHandle};
 use crate::metrics::Metrics;
 use crate::player::PlayerHandle;
 use crate::publisher::stream_tree::StreamTree;
 use crate::state::StateError;
-use wiring::{Parts, Stage, Wiring};
+use wiring::{Names, Parts, Stage, Wiring};
 
 /// How long the stages may take to drain, all together.
 const DRAIN_LIMIT: Duration = Duration::from_millis(2_500);
@@ -82,6 +84,7 @@ pub struct Appliance {
     library: LibraryHandle,
     player: PlayerHandle,
     tree: watch::Receiver<Option<Arc<StreamTree>>>,
+    names: Names,
     health: Health,
     node: Arc<Node>,
     /// Cancelled in this order, each awaited before the next.
@@ -109,12 +112,13 @@ impl Appliance {
         let mut wiring = Wiring::new(&parts);
         let (library, player, pcm) = wiring.library_and_player(&parts);
         let segments = wiring.encoder_and_hls(&parts, &restored, pcm);
-        let content = wiring.publisher_and_retention(&parts, restored, segments);
+        let (content, names) = wiring.publisher_and_retention(&parts, restored, segments);
         let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
         wiring.http(&parts, bound, content);
         wiring.peers(&parts, peers);
         wiring.follow_library(&parts, library.snapshot());
-        Ok(Self { address, ipns_name, library, player, tree, health, node, stages: wiring.into_stages() })
+        let stages = wiring.into_stages();
+        Ok(Self { address, ipns_name, library, player, tree, names, health, node, stages })
     }
 
     /// Where the web server listens.
@@ -135,6 +139,16 @@ impl Appliance {
     /// What is on air.
     pub fn tree(&self) -> watch::Receiver<Option<Arc<StreamTree>>> {
         self.tree.clone()
+    }
+
+    /// The newest IPNS record; `None` until the clock is synchronised.
+    pub fn record(&self) -> watch::Receiver<Option<SignedRecord>> {
+        self.names.record.clone()
+    }
+
+    /// Resolves names of others; `None` where there is no network.
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.names.resolver.as_ref()
     }
 
     /// What the stages say of themselves.

@@ -138,6 +138,7 @@ impl Config {
         self.hls.validate().map_err(owned)?;
         self.ipfs.validate().map_err(owned)?;
         self.retention.validate().map_err(owned)?;
+        self.http.validate().map_err(owned)?;
         self.log.validate().map_err(owned)
     }
 

@@ -6,11 +6,15 @@
 //! Times are taken from the monotonic clock and turned into wall-clock time only when a report is made, so a
 //! board whose clock is set late tells the right times from then on, also for what happened before.
 
+mod name;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::ser::{SerializeMap, Serializer};
 use tokio::time::Instant;
+
+pub use name::NameReport;
 
 /// Bounds the list of unplayable files in a report; all of them are counted.
 pub const MAX_UNPLAYABLE_SHOWN: usize = 100;
@@ -33,6 +37,7 @@ struct Inner {
     lead: Duration,
     library: LibraryHealth,
     unplayable_count: usize,
+    name: name::NameState,
 }
 
 #[derive(Debug)]
@@ -119,6 +124,8 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// Library counts.
     pub library: LibraryReport,
+    /// The station's IPNS name.
+    pub name: NameReport,
 }
 
 /// One stage of a [`Report`].
@@ -191,6 +198,7 @@ impl Health {
             lead: Duration::ZERO,
             library: LibraryHealth::default(),
             unplayable_count: 0,
+            name: name::NameState::default(),
         };
         Health { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -268,6 +276,7 @@ impl Health {
             uptime_seconds: now.duration_since(inner.started).as_secs(),
             stages,
             library: inner.library_report(),
+            name: inner.name.report(now, wall),
         }
     }
 

@@ -4,7 +4,7 @@
 //! nothing, so a crash loses only the answers on their way.
 //!
 //! One server bounds what strangers can cost: a fixed number of connections, a time to send a request head in, a
-//! time to take the next byte of an answer in, and no content fetched on request.
+//! time to take the next byte of an answer in, and no content fetched on request unless the owner allows it.
 
 mod body;
 mod call;
@@ -12,7 +12,6 @@ mod connection;
 mod content_type;
 mod gateway;
 mod health;
-mod ipns_name;
 mod metrics;
 mod player_page;
 mod request_path;
@@ -29,7 +28,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use connection::Limits;
-pub use gateway::Content;
+use gateway::Gateway;
+pub use gateway::{Content, GatewayConfig};
 
 /// How long open answers may go on once the server is asked to stop.
 pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -57,6 +57,15 @@ pub struct HttpConfig {
     /// Bounds how long a listener may take no byte of an answer before the connection is closed.
     #[serde(with = "positive_duration")]
     pub write_timeout: Duration,
+    /// Content by its CID and name.
+    pub gateway: GatewayConfig,
+}
+
+impl HttpConfig {
+    /// Checks what types cannot say. The error is the key's name and what is wrong with it.
+    pub fn validate(&self) -> Result<(), (&'static str, String)> {
+        self.gateway.validate()
+    }
 }
 
 impl Default for HttpConfig {
@@ -66,6 +75,7 @@ impl Default for HttpConfig {
             max_connections: NonZeroUsize::new(512).expect("512 is not zero"),
             header_timeout: Duration::from_secs(15),
             write_timeout: Duration::from_secs(30),
+            gateway: GatewayConfig::default(),
         }
     }
 }
@@ -124,7 +134,7 @@ impl Bound {
     /// [`HttpError::Accept`] when the listener is broken for good.
     pub async fn run(self, content: Content, stop: CancellationToken) -> Result<(), HttpError> {
         let mut server = Server {
-            content: Arc::new(content),
+            gateway: Arc::new(Gateway::new(content, self.config.gateway)),
             limits: Limits {
                 header_timeout: self.config.header_timeout,
                 write_timeout: self.config.write_timeout,
@@ -141,7 +151,7 @@ impl Bound {
 }
 
 struct Server {
-    content: Arc<Content>,
+    gateway: Arc<Gateway>,
     limits: Limits,
     max_connections: usize,
     stop: CancellationToken,
@@ -183,11 +193,11 @@ impl Server {
         if open >= self.max_connections + MAX_REFUSALS {
             return;
         }
-        let (content, stop) = (Arc::clone(&self.content), self.stop.clone());
+        let (gateway, stop) = (Arc::clone(&self.gateway), self.stop.clone());
         if open < self.max_connections {
-            self.connections.spawn(connection::serve(stream, self.limits, content, stop));
+            self.connections.spawn(connection::serve(stream, self.limits, gateway, stop));
         } else {
-            self.connections.spawn(connection::refuse(stream, content, stop));
+            self.connections.spawn(connection::refuse(stream, gateway, stop));
         }
         self.count();
     }
@@ -201,7 +211,7 @@ impl Server {
 
     fn count(&self) {
         // At most max_connections + MAX_REFUSALS.
-        self.content.metrics.http_connections.set(self.connections.len() as i64);
+        self.gateway.content.metrics.http_connections.set(self.connections.len() as i64);
     }
 
     async fn drain(&mut self) {

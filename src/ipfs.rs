@@ -4,12 +4,16 @@
 
 pub mod block;
 pub mod blocks;
+pub mod car;
 pub mod identity;
+pub mod ipld;
 pub mod ipns;
+pub mod names;
 pub mod node;
 pub mod peers;
 pub mod private_network;
 mod stored_records;
+mod swarm_routing;
 pub mod unixfs;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +22,7 @@ use cid::Cid;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::clock::ClockTrust;
 pub use block::Block;
 pub use blocks::Blocks;
 pub use identity::Identity;
@@ -83,6 +88,11 @@ pub struct IpfsConfig {
     /// How long resolvers may cache a record (TTL).
     #[serde(with = "humantime_serde")]
     pub record_ttl: std::time::Duration,
+    /// Shortest time from one record put to the DHT to the next; gossip gets every one at once.
+    #[serde(with = "humantime_serde")]
+    pub dht_every: std::time::Duration,
+    /// When the clock is believed enough to sign a record.
+    pub clock: ClockTrust,
 }
 
 impl Default for IpfsConfig {
@@ -103,6 +113,8 @@ impl Default for IpfsConfig {
             memory_megabytes: 512,
             record_validity: std::time::Duration::from_secs(48 * 3600),
             record_ttl: std::time::Duration::from_secs(5),
+            dht_every: std::time::Duration::from_secs(60),
+            clock: ClockTrust::Auto,
         }
     }
 }
@@ -130,8 +142,12 @@ impl IpfsConfig {
         if !(std::time::Duration::from_secs(60)..=year).contains(&self.record_validity) {
             return Err(("ipfs.record_validity", "must be within 1m and 1year".into()));
         }
-        if self.record_ttl > year {
-            return Err(("ipfs.record_ttl", "must be 1year at most".into()));
+        if self.record_ttl > self.record_validity {
+            return Err(("ipfs.record_ttl", "must be ipfs.record_validity at most".into()));
+        }
+        let hour = std::time::Duration::from_secs(3_600);
+        if !(std::time::Duration::from_secs(10)..=hour).contains(&self.dht_every) {
+            return Err(("ipfs.dht_every", "must be within 10s and 1h".into()));
         }
         Ok(())
     }

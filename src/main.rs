@@ -166,7 +166,7 @@ async fn on_air(args: &RunArgs, mut config: Config, bars: MultiProgress) -> Resu
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let station = tokio::select! {
-        station = Appliance::start(&config, Arc::new(SystemClock)) => station.map_err(|e| Failure::other(&e))?,
+        station = Appliance::start(&config, Arc::new(SystemClock::new(config.ipfs.clock))) => station.map_err(|e| Failure::other(&e))?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

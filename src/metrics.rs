@@ -4,6 +4,8 @@
 //! Label values come from the configuration (renditions) or from fixed sets in the code, never from requests
 //! or peers, so that the number of series stays bounded.
 
+mod names;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -14,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+pub use names::{NameMetrics, OutcomeLabel, RefusalLabel};
 
 /// Stands before every name.
 const PREFIX: &str = "skywave";
@@ -44,6 +48,13 @@ pub struct RequestLabel {
     pub status: u16,
 }
 
+/// Counts per limit of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabel {
+    /// The limit that was met.
+    pub reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabel {
     version: &'static str,
@@ -72,6 +83,8 @@ pub struct Metrics {
     pub blocks_removed: Counter,
     /// Sequence number of the newest IPNS record.
     pub ipns_sequence: Gauge,
+    /// IPNS records on their way.
+    pub names: NameMetrics,
     /// Media sequence of the newest segment on air.
     pub newest_segment: Gauge,
     /// How far the encoder is ahead of the air clock.
@@ -100,6 +113,12 @@ pub struct Metrics {
     pub http_response_bytes: Counter,
     /// Open connections.
     pub http_connections: Gauge,
+    /// Answers refused or cut short by a limit of the gateway, per limit.
+    pub gateway_refusals: Family<RefusalLabel, Counter>,
+    /// Bytes of blocks that came from the network for a client.
+    pub gateway_fetched_bytes: Counter,
+    /// CARs on their way.
+    pub gateway_cars: Gauge,
 }
 
 impl Default for Metrics {
@@ -121,6 +140,7 @@ impl Metrics {
             block_bytes: Gauge::default(),
             blocks_removed: Counter::default(),
             ipns_sequence: Gauge::default(),
+            names: NameMetrics::default(),
             newest_segment: Gauge::default(),
             lead_seconds: FloatGauge::default(),
             on_air: Gauge::default(),
@@ -135,10 +155,14 @@ impl Metrics {
             http_requests: Family::default(),
             http_response_bytes: Counter::default(),
             http_connections: Gauge::default(),
+            gateway_refusals: Family::default(),
+            gateway_fetched_bytes: Counter::default(),
+            gateway_cars: Gauge::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
         metrics.register_ipfs(&mut registry);
+        metrics.names.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
         metrics.registry = Arc::new(registry);
@@ -202,6 +226,11 @@ impl Metrics {
         let bytes = self.http_response_bytes.clone();
         registry.register("http_response_bytes", "Bytes of response bodies", bytes);
         registry.register("http_connections", "Open connections", self.http_connections.clone());
+        let refusals = self.gateway_refusals.clone();
+        registry.register("gateway_refusals", "Answers refused or cut short by a limit", refusals);
+        let fetched = self.gateway_fetched_bytes.clone();
+        registry.register("gateway_fetched_bytes", "Bytes of blocks fetched for clients", fetched);
+        registry.register("gateway_cars", "CARs on their way", self.gateway_cars.clone());
     }
 }
 
@@ -223,6 +252,7 @@ mod tests {
             block_bytes: _,
             blocks_removed: _,
             ipns_sequence: _,
+            names,
             newest_segment: _,
             lead_seconds: _,
             on_air: _,
@@ -237,12 +267,20 @@ mod tests {
             http_requests,
             http_response_bytes: _,
             http_connections: _,
+            gateway_refusals,
+            gateway_fetched_bytes: _,
+            gateway_cars: _,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
         segment_bytes.get_or_create(&hifi).inc_by(92_000);
         stage_restarts.get_or_create(&StageLabel { stage: "player" }).inc();
         http_requests.get_or_create(&RequestLabel { route: "live", status: 200 }).inc();
+        for family in [&names.gossip_sent, &names.dht_puts, &names.resolves] {
+            NameMetrics::count(family, "sent");
+        }
+        names.refuse("dht", "forged");
+        gateway_refusals.get_or_create(&RefusalLabel { reason: "fetch_bytes" }).inc();
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.

@@ -7,6 +7,7 @@
 pub mod catalogue;
 pub mod live_window;
 pub mod numbers;
+mod signing;
 pub mod station;
 pub mod stream_tree;
 
@@ -26,7 +27,7 @@ use crate::clock::SharedClock;
 use crate::health::{Health, StageHealth};
 use crate::hls::multivariant_playlist::{MultivariantPlaylist, Variant, codecs};
 use crate::hls::{CodecParameters, HEAD_START, Segment};
-use crate::ipfs::ipns::{self, SignedRecord};
+use crate::ipfs::ipns::SignedRecord;
 use crate::ipfs::{Block, Blocks, Identity, IpfsError};
 use crate::metrics::{Metrics, RenditionLabel};
 use crate::state::{StateError, StateFile};
@@ -140,6 +141,8 @@ pub struct Publisher {
     pub tree: watch::Sender<Option<Arc<StreamTree>>>,
     /// The IPNS record that names it.
     pub record: watch::Sender<Option<SignedRecord>>,
+    /// Highest sequence number that others have seen under the station's name.
+    pub highest_seen: watch::Receiver<u64>,
     /// station.json, there before anything is on air.
     pub station_json: watch::Sender<Bytes>,
     /// What ticks changed, to retention.
@@ -164,6 +167,7 @@ impl Publisher {
         if published.catalogue.window.listed() > 0 {
             self.tick(&mut published).await?;
         }
+        let mut signing = tokio::time::interval(signing::CHECK_EVERY);
         loop {
             if published.pending.is_some() {
                 self.store_pending(&mut published).await?;
@@ -175,6 +179,10 @@ impl Publisher {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = sleep_until(dry) => self.run_dry(&mut published),
+                _ = signing.tick() => {
+                    self.renew(&mut published);
+                    self.health.progress();
+                }
                 () = waiting(&self.health, sleep_until(due)) => {}
                 segment = input.recv() => match segment {
                     Some(segment) => published.pending = Some(segment),
@@ -294,12 +302,11 @@ impl Publisher {
         let now: HashSet<_> = blocks.iter().map(|block| block.cid).collect();
         published.backlog.unlinked.extend(published.tree_blocks.difference(&now));
         published.tree_blocks = now;
-        let record = self.sign(published, tree.root);
-        let newest = tree.newest;
+        let (root, newest) = (tree.root, tree.newest);
         // Before anybody sees it, so that a restart never shows less.
         self.save(published).await;
         self.tree.send_replace(Some(Arc::new(tree)));
-        self.record.send_replace(record);
+        self.announce(published, root);
         // Never waits for retention: while it is busy, the backlog goes with the next tick.
         if let Ok(permit) = self.ticks.try_reserve() {
             permit.send(std::mem::take(&mut published.backlog));
@@ -363,27 +370,6 @@ impl Publisher {
         let (tree, directories) = stream_tree::build(newest, files);
         blocks.extend(directories);
         (tree, blocks)
-    }
-
-    /// A station that cannot sign is still on air in the house.
-    fn sign(&self, published: &mut Published, root: Cid) -> Option<SignedRecord> {
-        let sequence = published.numbers.next_sequence().map_err(|e| e.to_string());
-        let settings = &self.settings;
-        let signed = sequence.and_then(|sequence| {
-            let now = self.clock.unix_millis();
-            let (validity, ttl) = (settings.record_validity, settings.record_ttl);
-            ipns::sign(&self.identity, root, sequence, now, validity, ttl).map_err(|e| e.to_string())
-        });
-        match signed {
-            Ok(record) => {
-                self.metrics.ipns_sequence.set(i64::try_from(record.sequence).unwrap_or(i64::MAX));
-                Some(record)
-            }
-            Err(error) => {
-                tracing::error!(%root, error, "no IPNS record for this tick");
-                None
-            }
-        }
     }
 
     fn report(&self, published: &Published, newest: u64, began: Instant) {

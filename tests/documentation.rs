@@ -38,7 +38,8 @@ fn built_in(config: &Table) -> BTreeMap<String, Value> {
     let mut keys = BTreeMap::new();
     for (section, content) in config {
         for (key, value) in content.as_table().expect("the top level is sections") {
-            let list = value.as_array().and_then(|list| list.first()?.as_table());
+            // One of a list of tables, or a section below the section.
+            let list = value.as_array().and_then(|list| list.first()?.as_table()).or(value.as_table());
             match list {
                 Some(table) => keys.extend(
                     table.iter().map(|(inner, value)| (format!("{section}.{key}.{inner}"), value.clone())),

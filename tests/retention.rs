@@ -81,6 +81,7 @@ impl Rig {
             addresses: watch::channel(Vec::new()).1,
             tree: tree_sender,
             record: watch::channel(None).0,
+            highest_seen: watch::channel(0).1,
             station_json: watch::channel(Bytes::new()).0,
             ticks,
             overall: health.clone(),

@@ -18,6 +18,8 @@ use crate::encoder::Encoder;
 use crate::health::{Health, LibraryHealth, StageHealth};
 use crate::hls::{Hls, Resume, Segment};
 use crate::http::{self, Bound, Content};
+use crate::ipfs::ipns::SignedRecord;
+use crate::ipfs::names::{NamePublisher, Resolver};
 use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
@@ -48,6 +50,12 @@ pub(super) struct Stage {
     pub(super) name: &'static str,
     pub(super) cancel: CancellationToken,
     pub(super) task: JoinHandle<()>,
+}
+
+/// The station's name and those of others.
+pub(super) struct Names {
+    pub(super) record: watch::Receiver<Option<SignedRecord>>,
+    pub(super) resolver: Option<Resolver>,
 }
 
 /// Collects the stages as they start.
@@ -154,13 +162,16 @@ impl Wiring {
         parts: &Parts<'_>,
         restored: Restored,
         segments: mpsc::Receiver<Segment>,
-    ) -> Content {
+    ) -> (Content, Names) {
         let (config, identity) = (parts.config, parts.node.identity().clone());
         let ipns_name = identity.ipns_name();
         let (tree_sender, tree) = watch::channel(None);
+        let (record_sender, record) = watch::channel(None);
         let (station_sender, station) = watch::channel(Bytes::new());
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (keep_sender, keep_from) = watch::channel(0);
+        let (record_sender, record) = watch::channel(None);
+        let (seen_sender, highest_seen) = watch::channel(0);
         let (tick_sender, ticks) = mpsc::channel(TICKS);
         let aired = restored.catalogue.window.aired().map(|s| (s.n, s.bytes())).collect();
         let retention = self.retention(parts, keep_sender, ticks, aired);
@@ -188,7 +199,8 @@ impl Wiring {
             keep_from,
             addresses,
             tree: tree_sender,
-            record: watch::channel(None).0,
+            record: record_sender,
+            highest_seen,
             station_json: station_sender,
             ticks: tick_sender,
             overall: parts.health.clone(),
@@ -200,17 +212,52 @@ impl Wiring {
             async move { publisher.run(cancel).await }
         });
         self.stages.push(retention);
+        let resolver = self.names(parts, record.clone(), seen_sender);
         let node = parts.node.clone();
         self.spawn("addresses", |cancel| async move { node.follow_addresses(address_sender, cancel).await });
-        Content {
+        let content = Content {
             blocks: parts.node.blocks().clone(),
             tree,
+            record,
             station,
             ipns_name,
             ipns_ttl: config.ipfs.record_ttl,
             health: parts.health.clone(),
             metrics: parts.metrics.clone(),
-        }
+        };
+        (content, Names { record, resolver })
+    }
+
+    /// Brings records to the network and resolves foreign names; where there is no network, nothing.
+    fn names(
+        &mut self,
+        parts: &Parts<'_>,
+        record: watch::Receiver<Option<SignedRecord>>,
+        highest_seen: watch::Sender<u64>,
+    ) -> Option<Resolver> {
+        let routing = parts.node.routing()?;
+        let (clock, metrics) = (parts.clock.clone(), parts.metrics.names.clone());
+        let publisher = Arc::new(NamePublisher {
+            name: parts.node.identity().name(),
+            dht_every: parts.config.ipfs.dht_every,
+            routing: routing.clone(),
+            clock: clock.clone(),
+            record,
+            highest_seen,
+            overall: parts.health.clone(),
+            metrics: metrics.clone(),
+        });
+        self.supervise(parts.health.stage("name", None), "name", move |cancel| {
+            let publisher = publisher.clone();
+            async move { publisher.run(cancel).await }
+        });
+        let (resolver, topics) = Resolver::new(routing, clock, metrics);
+        let (topics, shared) = (Arc::new(Mutex::new(topics)), resolver.clone());
+        self.supervise(parts.health.stage("resolver", None), "resolver", move |cancel| {
+            let (topics, resolver) = (topics.clone(), shared.clone());
+            async move { resolver.run(&mut *topics.lock().await, cancel).await }
+        });
+        Some(resolver)
     }
 
     /// Retention runs before the publisher does, and stops after it.

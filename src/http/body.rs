@@ -26,7 +26,8 @@ enum Source {
     Whole(Bytes),
     Stream {
         chunks: BoxStream<'static, Result<Bytes, BodyError>>,
-        left: u64,
+        /// `None` where nobody knows.
+        left: Option<u64>,
     },
 }
 
@@ -39,7 +40,12 @@ impl Body {
 
     /// `chunks` give `len` bytes together.
     pub(super) fn stream(chunks: BoxStream<'static, Result<Bytes, BodyError>>, len: u64) -> Body {
-        Body { source: Source::Stream { chunks, left: len }, sent: None }
+        Body { source: Source::Stream { chunks, left: Some(len) }, sent: None }
+    }
+
+    /// `chunks` until they end.
+    pub(super) fn endless(chunks: BoxStream<'static, Result<Bytes, BodyError>>) -> Body {
+        Body { source: Source::Stream { chunks, left: None }, sent: None }
     }
 
     /// Adds every byte handed out to `sent`.
@@ -58,7 +64,7 @@ impl Body {
                     Poll::Ready(Some(Err(_)) | None) => return next,
                     Poll::Pending => 0,
                 };
-                self.source = Source::Stream { chunks, left: left.saturating_sub(given) };
+                self.source = Source::Stream { chunks, left: left.map(|left| left.saturating_sub(given)) };
                 next
             }
         }
@@ -85,10 +91,11 @@ impl hyper::body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match &self.source {
-            Source::Empty => 0,
-            Source::Whole(bytes) => bytes.len() as u64,
-            Source::Stream { left, .. } => *left,
-        })
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Stream { left: Some(left), .. } => SizeHint::with_exact(*left),
+            Source::Stream { left: None, .. } => SizeHint::new(),
+        }
     }
 }

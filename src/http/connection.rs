@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
-use super::gateway::Content;
+use super::gateway::Gateway;
 use super::{metrics, respond, router};
 
 /// Bounds the request head and the bytes buffered for one connection.
@@ -41,20 +41,20 @@ pub(super) struct Limits {
 }
 
 /// Answers requests until the peer goes, breaks a limit, or `stop`.
-pub(super) async fn serve(stream: TcpStream, limits: Limits, content: Arc<Content>, stop: CancellationToken) {
+pub(super) async fn serve(stream: TcpStream, limits: Limits, gateway: Arc<Gateway>, stop: CancellationToken) {
     let answer = move |request: Request<Incoming>| {
-        let content = Arc::clone(&content);
-        async move { router::answer(&content, request).await }
+        let gateway = Arc::clone(&gateway);
+        async move { router::answer(&gateway, request).await }
     };
     converse(stream, limits, stop, answer).await;
 }
 
 /// Answers one request with 503.
-pub(super) async fn refuse(stream: TcpStream, content: Arc<Content>, stop: CancellationToken) {
+pub(super) async fn refuse(stream: TcpStream, gateway: Arc<Gateway>, stop: CancellationToken) {
     let answer = move |_: Request<Incoming>| {
         let mut response = respond::unavailable("All connections of this station are taken; try again.");
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        metrics::count(&content.metrics, "other", response.status());
+        metrics::count(&gateway.content.metrics, "other", response.status());
         std::future::ready(response)
     };
     converse(stream, REFUSAL_LIMITS, stop, answer).await;

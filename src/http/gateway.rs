@@ -1,35 +1,46 @@
-//! Content by path: `/live`, `/ipfs`, `/ipns` and `/station.json`.
+//! Content by path: `/live`, `/ipfs`, `/ipns` and `/station.json`, and by host: `<cid>.ipfs.localhost`.
 //!
-//! By the path gateway specification (<https://specs.ipfs.tech/http-gateways/path-gateway/>) for what this station
-//! holds. Nothing is ever fetched for a client, so a stranger can't make the board download.
+//! By the path, trustless and subdomain gateway specifications (<https://specs.ipfs.tech/http-gateways/>) for what this
+//! station holds. Nothing is fetched for a client unless the configuration says so, so a stranger can't make the board
+//! download.
 
+mod car_request;
+mod car_stream;
+mod config;
+mod disposition;
 mod format;
+mod host;
+mod hot_blocks;
 mod listing;
+mod redirect;
+mod refusal;
+mod source;
+mod visit;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures::stream::{self, StreamExt, TryStreamExt};
-use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use multihash_codetable::{Code, MultihashDigest};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-use super::body::{Body, BodyError};
+use super::body::Body;
 use super::call::Call;
-use super::respond::{self, IMMUTABLE, Representation};
-use super::{content_type, ipns_name};
+use super::respond::{self, IMMUTABLE};
+use super::content_type;
 use crate::health::Health;
-use crate::ipfs::unixfs::{self, FileReader, Node, RAW, Resolved, UnixFsError};
-use crate::ipfs::{Blocks, IpfsError};
+use crate::ipfs::Blocks;
+use crate::ipfs::ipns::{SignedRecord, name as ipns_name};
+use crate::ipfs::unixfs::{self, Node, RAW, UnixFsError};
 use crate::metrics::Metrics;
 use crate::publisher::stream_tree::StreamTree;
-use format::Format;
-
-const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
-const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");
+pub use config::GatewayConfig;
+pub(super) use host::{Namespace, Site, site};
+use source::{Source, Store};
+use visit::{Place, Visit};
 
 /// For playlists and station.json. A new segment comes every 3.84 s (1.92 s): one second lets a proxy answer a crowd
 /// with one request and delays nobody by more than a fraction of a segment.
@@ -38,8 +49,8 @@ const PLAYLIST_CACHE: &str = "public, max-age=1";
 /// For init segments, whose name outlives a change of the configuration.
 const INIT_CACHE: &str = "public, max-age=60";
 
-/// For directory pages, whose look may change with the program; under `/ipns` the TTL counts.
-const LISTING_CACHE: &str = "public, max-age=60";
+/// CARs that are sent at the same time. Bounds the memory of their walks.
+const MAX_CARS: usize = 16;
 
 /// What HTTP may see of the station.
 #[derive(Clone)]
@@ -48,6 +59,8 @@ pub struct Content {
     pub blocks: Blocks,
     /// The newest stream tree; `None` before the station is on air.
     pub tree: watch::Receiver<Option<Arc<StreamTree>>>,
+    /// The signed IPNS record of the newest tree; `None` while there is none.
+    pub record: watch::Receiver<Option<SignedRecord>>,
     /// station.json as it is sent; empty while there is none.
     pub station: watch::Receiver<Bytes>,
     /// The station's IPNS name, in any spelling.
@@ -60,192 +73,144 @@ pub struct Content {
     pub metrics: Metrics,
 }
 
+/// What all connections share.
+pub(super) struct Gateway {
+    pub(super) content: Content,
+    /// Hosts with an origin for each content root.
+    pub(super) domains: Vec<String>,
+    store: Arc<Store>,
+    cars: Arc<Semaphore>,
+    ipns_cache: String,
+}
+
+impl Gateway {
+    pub(super) fn new(content: Content, config: GatewayConfig) -> Gateway {
+        let domains = config.domains.clone();
+        let store = Arc::new(Store::new(content.blocks.clone(), config, content.metrics.clone()));
+        let ipns_cache = format!("public, max-age={}", content.ipns_ttl.as_secs());
+        Gateway { content, domains, store, cars: Arc::new(Semaphore::new(MAX_CARS)), ipns_cache }
+    }
+
+    /// What is here, whatever the configuration allows.
+    fn held(&self) -> Source {
+        self.store.source(true)
+    }
+}
+
 /// `/live/<path>`: the newest stream tree.
-pub(super) async fn live(content: &Content, call: &Call) -> Response<Body> {
-    let Some(tree) = content.tree.borrow().clone() else { return not_on_air() };
+pub(super) async fn live(gateway: &Gateway, call: &Call) -> Response<Body> {
+    let Some(tree) = gateway.content.tree.borrow().clone() else { return not_on_air() };
     let key = call.path.segments[1..].join("/");
     let Some(entry) = tree.entries.get(&key).filter(|_| !call.path.directory) else {
         return respond::text(StatusCode::NOT_FOUND, &not_in_the_tree(&key, tree.newest));
     };
-    let cache_control = live_cache(&key);
-    match unixfs::load(&content.blocks, &entry.cid).await {
-        Ok(node) => file(content, call, entry.cid, node, cache_control).await,
+    let kind = content_type::of_name(&key);
+    match unixfs::load(&gateway.held(), &entry.cid).await {
+        Ok(Node::Raw(bytes)) => respond::bytes(call, &entry.cid.to_string(), live_cache(&key), kind, bytes),
+        Ok(Node::File(file)) => {
+            let etag = entry.cid.to_string();
+            let of = respond::Representation {
+                etag: &etag,
+                len: file.size,
+                content_type: kind,
+                cache_control: live_cache(&key),
+            };
+            visit::file(call, gateway.held(), &file, &of).await.unwrap_or_else(|response| response)
+        }
         // The tick after this one has removed it.
-        Err(UnixFsError::NotHeld { .. }) => {
+        Ok(_) | Err(UnixFsError::NotHeld { .. }) => {
             respond::text(StatusCode::NOT_FOUND, &not_in_the_tree(&key, tree.newest))
         }
-        Err(error) => refusal(&error),
+        Err(error) => refusal::of(&error, false),
     }
 }
 
 /// `/ipfs/<cid>[/path]`.
-pub(super) async fn ipfs(content: &Content, call: &Call) -> Response<Body> {
-    let cid = call.path.segments.get(1).filter(|text| text.len() <= ipns_name::MAX_LEN);
-    let Some(cid) = cid.and_then(|text| Cid::try_from(text.as_str()).ok()) else {
-        return respond::text(StatusCode::BAD_REQUEST, "What follows /ipfs/ is not a CID.");
+pub(super) async fn ipfs(gateway: &Gateway, call: &Call, site: Site<'_>) -> Response<Body> {
+    if let Some(response) = redirect::before_reading(call) {
+        return response;
+    }
+    let text = call.path.segments.get(1).map_or("", String::as_str);
+    let Some(cid) = host::parse(text) else {
+        let message = format!("invalid path {:?}: what follows /ipfs/ is not a CID.", call.decoded_path());
+        return respond::text(StatusCode::BAD_REQUEST, &message);
     };
-    below(content, call, cid, IMMUTABLE).await
+    if let Site::Domain(domain) = site {
+        return redirect::to_subdomain(call, Namespace::Ipfs, text, domain);
+    }
+    let place = Place::of_path(call, Namespace::Ipfs, IMMUTABLE);
+    Visit::new(gateway, call, place, cid).answer().await
 }
 
 /// `/ipns/<name>[/path]` for the station's own name, from the newest stream tree.
-pub(super) async fn ipns(content: &Content, call: &Call) -> Response<Body> {
+pub(super) async fn ipns(gateway: &Gateway, call: &Call, site: Site<'_>) -> Response<Body> {
+    if let Some(response) = redirect::before_reading(call) {
+        return response;
+    }
     let Some(name) = call.path.segments.get(1) else {
         return respond::text(StatusCode::BAD_REQUEST, "No name follows /ipns/.");
     };
-    if !ipns_name::same(name, &content.ipns_name) {
-        let message =
-            format!("This gateway resolves only the name of its own station, {}.", content.ipns_name);
-        return respond::text(StatusCode::NOT_FOUND, &message);
+    let canonical = host::label(Namespace::Ipns, name);
+    match (site, canonical) {
+        (Site::Domain(domain), Ok(_) | Err(host::LabelError::TooLong)) => {
+            return redirect::to_subdomain(call, Namespace::Ipns, name, domain);
+        }
+        (_, Ok(canonical)) if canonical != *name => return redirect::to_spelling(call, &canonical),
+        _ => {}
     }
-    let root = content.tree.borrow().as_ref().map(|tree| tree.root);
+    let place = Place::of_path(call, Namespace::Ipns, &gateway.ipns_cache);
+    own_name(gateway, call, place, name).await
+}
+
+/// `/[path]` of the host `<label>.ipfs.<domain>` or `<label>.ipns.<domain>`.
+pub(super) async fn subdomain(
+    gateway: &Gateway,
+    call: &Call,
+    (namespace, label, domain): (Namespace, &str, &str),
+) -> Response<Body> {
+    let bad = |error: host::LabelError| {
+        let message = format!("invalid host {label:?}.{}.{domain}: {error}.", namespace.name());
+        respond::text(StatusCode::BAD_REQUEST, &message)
+    };
+    let canonical = match host::label(namespace, label)
+        .or_else(|_| host::label(namespace, &label.to_ascii_lowercase()))
+    {
+        Ok(canonical) => canonical,
+        Err(host::LabelError::NoKey) => return not_our_name(gateway),
+        Err(error) => return bad(error),
+    };
+    if !canonical.eq_ignore_ascii_case(label) {
+        return redirect::to_label(call, namespace, &canonical, domain);
+    }
+    let cached = if namespace == Namespace::Ipfs { IMMUTABLE } else { &gateway.ipns_cache };
+    let place = Place::of_host(call, namespace, &canonical, domain, cached);
+    match namespace {
+        Namespace::Ipns => own_name(gateway, call, place, &canonical).await,
+        Namespace::Ipfs => match host::root_of_label(&canonical) {
+            Ok(cid) => Visit::new(gateway, call, place, cid).answer().await,
+            Err(error) => bad(error),
+        },
+    }
+}
+
+/// What is below the station's own name.
+async fn own_name(gateway: &Gateway, call: &Call, place: Place<'_>, name: &str) -> Response<Body> {
+    if !ipns_name::same(name, &gateway.content.ipns_name) {
+        return not_our_name(gateway);
+    }
+    let root = gateway.content.tree.borrow().as_ref().map(|tree| tree.root);
     let Some(root) = root else { return not_on_air() };
-    let cache_control = format!("public, max-age={}", content.ipns_ttl.as_secs());
-    below(content, call, root, &cache_control).await
+    Visit::new(gateway, call, place, root).answer().await
 }
 
 /// `/station.json`.
-pub(super) fn station(content: &Content, call: &Call) -> Response<Body> {
-    let json = content.station.borrow().clone();
+pub(super) fn station(gateway: &Gateway, call: &Call) -> Response<Body> {
+    let json = gateway.content.station.borrow().clone();
     if json.is_empty() {
         return not_on_air();
     }
     let etag = Cid::new_v1(RAW, Code::Sha2_256.digest(&json)).to_string();
     respond::bytes(call, &etag, PLAYLIST_CACHE, "application/json", json)
-}
-
-/// The path below `root`: what `/ipfs` and `/ipns` share.
-async fn below(content: &Content, call: &Call, root: Cid, cache_control: &str) -> Response<Body> {
-    let wanted = format::wanted(call);
-    if let Format::Unsupported(name) = wanted {
-        let message =
-            format!("This gateway does not answer in the format {name:?}; raw blocks and files it does.");
-        return respond::text(StatusCode::NOT_ACCEPTABLE, &message);
-    }
-    let path = &call.path.segments[2..];
-    let (roots, mut response) = if wanted == Format::Raw && path.is_empty() {
-        match unixfs::block(&content.blocks, &root).await {
-            Ok(bytes) => (vec![root], raw_block(call, root, cache_control, bytes)),
-            Err(error) => return refusal(&error),
-        }
-    } else {
-        match unixfs::resolve(&content.blocks, root, path).await {
-            Ok(resolved) => {
-                (resolved.roots.clone(), found(content, call, resolved, wanted, cache_control).await)
-            }
-            Err(error) => return refusal(&error),
-        }
-    };
-    let status = response.status();
-    if status.is_success() || status == StatusCode::NOT_MODIFIED {
-        let roots: Vec<_> = roots.iter().map(Cid::to_string).collect();
-        respond::set(&mut response, X_IPFS_PATH, &call.raw_path);
-        respond::set(&mut response, X_IPFS_ROOTS, &roots.join(","));
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    }
-    response
-}
-
-async fn found(
-    content: &Content,
-    call: &Call,
-    resolved: Resolved,
-    wanted: Format,
-    cache_control: &str,
-) -> Response<Body> {
-    let Resolved { cid, node, remainder, .. } = resolved;
-    if !remainder.is_empty() {
-        let message = format!("{cid} is no UnixFS, and this gateway does not look into it.");
-        return respond::text(StatusCode::NOT_IMPLEMENTED, &message);
-    }
-    if wanted == Format::Raw {
-        return match unixfs::block(&content.blocks, &cid).await {
-            Ok(bytes) => raw_block(call, cid, cache_control, bytes),
-            Err(error) => refusal(&error),
-        };
-    }
-    let Node::Directory(links) = node else {
-        return file(content, call, cid, node, cache_control).await;
-    };
-    if !call.path.directory {
-        return with_slash(call);
-    }
-    if let Some(index) = links.iter().find(|link| link.name == "index.html") {
-        return match unixfs::load(&content.blocks, &index.cid).await {
-            Ok(node) => page(content, call, index.cid, node, cache_control).await,
-            Err(error) => refusal(&error),
-        };
-    }
-    let entries = links.iter().map(|link| (link.name.as_str(), link.size));
-    let html = listing::page(&call.raw_path, entries);
-    let etag = format!("directory-{}-{cid}", listing::VERSION);
-    let cached = if cache_control == IMMUTABLE { LISTING_CACHE } else { cache_control };
-    respond::bytes(call, &etag, cached, "text/html; charset=utf-8", html.into())
-}
-
-/// A file under its own name.
-async fn file(content: &Content, call: &Call, cid: Cid, node: Node, cache_control: &str) -> Response<Body> {
-    if call.path.directory {
-        return respond::text(StatusCode::NOT_FOUND, "This is a file: its path ends without a slash.");
-    }
-    let name = call.path.segments.last().map_or("", String::as_str);
-    send(content, call, cid, node, (content_type::of_name(name), cache_control)).await
-}
-
-/// The index.html of a directory.
-async fn page(content: &Content, call: &Call, cid: Cid, node: Node, cache_control: &str) -> Response<Body> {
-    send(content, call, cid, node, (content_type::of_name("index.html"), cache_control)).await
-}
-
-async fn send(
-    content: &Content,
-    call: &Call,
-    cid: Cid,
-    node: Node,
-    (content_type, cache_control): (&'static str, &str),
-) -> Response<Body> {
-    let etag = cid.to_string();
-    let file = match node {
-        Node::Raw(bytes) => return respond::bytes(call, &etag, cache_control, content_type, bytes),
-        Node::File(file) => file,
-        Node::Symlink(_) => {
-            return respond::text(StatusCode::NOT_FOUND, "This is a symbolic link, which is not followed.");
-        }
-        Node::Directory(_) => return respond::text(StatusCode::NOT_FOUND, "This is a directory."),
-        Node::Other(_) => {
-            let message = format!("{cid} is no UnixFS; its block can be had with ?format=raw.");
-            return respond::text(StatusCode::NOT_ACCEPTABLE, &message);
-        }
-    };
-    let selection = respond::select(call, &etag, file.size);
-    let of = Representation { etag: &etag, len: file.size, content_type, cache_control };
-    let mut response = respond::head(&selection, &of);
-    let Some(range) = selection.range(file.size).filter(|_| call.get) else { return response };
-    // The first block is read before the head goes out, so that a missing file is a 404 and not a short answer.
-    let mut reader = FileReader::new(content.blocks.clone(), &file, range.clone());
-    let first = match reader.next().await {
-        Ok(first) => first,
-        Err(error) => return refusal(&error),
-    };
-    let chunks = stream::iter(first.map(Ok)).chain(reader.into_stream()).map_err(BodyError::from);
-    *response.body_mut() = Body::stream(chunks.boxed(), range.end - range.start);
-    response
-}
-
-fn raw_block(call: &Call, cid: Cid, cache_control: &str, bytes: Bytes) -> Response<Body> {
-    let etag = format!("{cid}.raw");
-    let mut response = respond::bytes(call, &etag, cache_control, "application/vnd.ipld.raw", bytes);
-    let name = format!("attachment; filename=\"{cid}.bin\"");
-    respond::set(&mut response, header::CONTENT_DISPOSITION, &name);
-    response
-}
-
-/// Relative links of a page resolve only below a path that ends with a slash.
-fn with_slash(call: &Call) -> Response<Body> {
-    let mut response =
-        respond::text(StatusCode::MOVED_PERMANENTLY, "This is a directory: its path ends with a slash.");
-    let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
-    respond::set(&mut response, header::LOCATION, &format!("{}/{query}", call.raw_path));
-    response
 }
 
 fn live_cache(key: &str) -> &'static str {
@@ -264,13 +229,14 @@ fn segment_number(key: &str) -> Option<u64> {
     name.strip_suffix(".m4s")?.parse().ok()
 }
 
-fn not_in_the_tree(key: &str, newest: u64) -> String {
+fn not_in_the_tree(key: &str, newest: u64) -> Cow<'static, str> {
     match segment_number(key) {
-        Some(n) if n > newest => format!("Segment {n} is not on air yet; the newest is {newest}."),
+        Some(n) if n > newest => format!("Segment {n} is not on air yet; the newest is {newest}.").into(),
         Some(n) => {
             format!("Segment {n} is not here, or has left the retention window; the newest is {newest}.")
+                .into()
         }
-        None => "The stream has no such file. It begins with /live/stream.m3u8.".to_owned(),
+        None => "The stream has no such file. It begins with /live/stream.m3u8.".into(),
     }
 }
 
@@ -278,24 +244,9 @@ fn not_on_air() -> Response<Body> {
     respond::unavailable("The station is not on air yet.")
 }
 
-fn refusal(error: &UnixFsError) -> Response<Body> {
-    let status = match error {
-        UnixFsError::NotHeld { cid } => {
-            let message =
-                format!("This gateway serves only what this station holds, and block {cid} is not here.");
-            return respond::text(StatusCode::NOT_FOUND, &message);
-        }
-        UnixFsError::NoSuchEntry { .. } | UnixFsError::NotADirectory { .. } => StatusCode::NOT_FOUND,
-        UnixFsError::Sharded { .. } => StatusCode::NOT_IMPLEMENTED,
-        UnixFsError::Invalid { .. } | UnixFsError::DagPb { .. } => StatusCode::BAD_GATEWAY,
-        UnixFsError::Store { cid, source } => {
-            report_store(cid, source);
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    };
-    respond::text(status, &format!("{error}."))
-}
-
-fn report_store(cid: &Cid, error: &IpfsError) {
-    tracing::warn!(%cid, %error, "a block could not be read for HTTP");
+/// DNSLink names are no names of keys, and never ours.
+fn not_our_name(gateway: &Gateway) -> Response<Body> {
+    let own = &gateway.content.ipns_name;
+    let message = format!("This gateway resolves only the name of its own station, {own}, and no DNSLink.");
+    respond::text(StatusCode::NOT_FOUND, &message)
 }

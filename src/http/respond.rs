@@ -9,8 +9,8 @@ use hyper::{Response, StatusCode};
 use super::body::Body;
 use super::call::Call;
 
-/// For what never changes under its address. 29,034,600 s is what other gateways say for `/ipfs`.
-pub(super) const IMMUTABLE: &str = "public, max-age=29034600, immutable";
+/// For what never changes under its address, in the words of the path gateway specification.
+pub(super) const IMMUTABLE: &str = "public, max-age=29030400, immutable";
 
 /// What a response would hold in full.
 #[derive(Debug)]
@@ -55,9 +55,14 @@ pub(super) fn select(call: &Call, etag: &str, len: u64) -> Selection {
     }
     let same = lists(headers, header::IF_RANGE, etag, Comparison::Strong) != Some(false);
     match headers.get(header::RANGE).and_then(|value| value.to_str().ok()) {
-        Some(range) if call.get && same => byte_range(range, len),
+        Some(range) if call.get && same => byte_ranges(range, len, call.gateway),
         _ => Selection::Whole,
     }
+}
+
+/// Whether a client has what `etag` names, so that a weak tag of its own is answered with 304.
+pub(super) fn is_known(call: &Call, etag: &str) -> bool {
+    lists(&call.headers, header::IF_NONE_MATCH, etag, Comparison::Weak) == Some(true)
 }
 
 /// How two entity tags compare, RFC 9110 section 8.8.3.2.
@@ -95,14 +100,27 @@ fn value_lists(value: &[u8], etag: &[u8], comparison: Comparison) -> bool {
     }
 }
 
-/// One byte range, RFC 9110 section 14.1.2. What cannot be read, and several ranges at once, give the whole, as
-/// section 14.2 allows.
-fn byte_range(field: &str, len: u64) -> Selection {
+/// Byte ranges, RFC 9110 section 14.1.2. What cannot be read gives the whole. Of several ranges the gateway sends the
+/// first that there is, as section 15.3.7 lets it; elsewhere they give the whole, as section 14.2 allows.
+fn byte_ranges(field: &str, len: u64, first_of_several: bool) -> Selection {
     let Some((unit, set)) = field.split_once('=') else { return Selection::Whole };
-    if !unit.trim().eq_ignore_ascii_case("bytes") || set.contains(',') {
+    if !unit.trim().eq_ignore_ascii_case("bytes") || (set.contains(',') && !first_of_several) {
         return Selection::Whole;
     }
-    let Some((first, last)) = set.trim().split_once('-') else { return Selection::Whole };
+    let mut chosen = Selection::Unsatisfiable;
+    for range in set.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+        match byte_range(range, len) {
+            Selection::Whole => return Selection::Whole,
+            part if chosen == Selection::Unsatisfiable => chosen = part,
+            _ => {}
+        }
+    }
+    if set.split(',').all(|range| range.trim().is_empty()) { Selection::Whole } else { chosen }
+}
+
+/// One byte range, as it stands in a set.
+fn byte_range(range: &str, len: u64) -> Selection {
+    let Some((first, last)) = range.split_once('-') else { return Selection::Whole };
     match (position(first), position(last)) {
         (Position::At(first), Position::At(last)) if first > last => Selection::Whole,
         (Position::At(first), _) if first >= len && !matches!(position(last), Position::Broken) => {
@@ -209,6 +227,13 @@ pub(super) fn text(status: StatusCode, message: &str) -> Response<Body> {
 pub(super) fn unavailable(message: &str) -> Response<Body> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, message);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// A redirect, with the same in words.
+pub(super) fn redirect(status: StatusCode, location: &str) -> Response<Body> {
+    let mut response = text(status, &format!("This has moved to {location}."));
+    set(&mut response, header::LOCATION, location);
     response
 }
 

@@ -1,16 +1,21 @@
 //! A request to its handler, and what every response has in common.
 
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::Body;
 use super::call::Call;
-use super::gateway::{self, Content};
+use super::gateway::{self, Gateway, Namespace, Site};
 use super::{health, metrics, player_page, request_path, respond};
 
-/// What a page of another origin may read of a response.
-const EXPOSED: &str =
-    "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After, X-Ipfs-Path, X-Ipfs-Roots";
+/// What a page of another origin may read of a response. The two streams are names of kubo's that clients ask for.
+const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Location, Content-Range, ETag, Retry-After, \
+     X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output";
+
+/// What a page of another origin may send to the gateway.
+const ALLOWED_HEADERS: &str = "Content-Type, If-None-Match, Range, User-Agent, X-Requested-With";
 
 /// The kinds of request. Bounds the route label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,39 +69,69 @@ impl Route {
     fn is_content(self) -> bool {
         matches!(self, Route::Live | Route::Ipfs | Route::Ipns | Route::Station)
     }
+
+    /// Whether the gateway specifications rule the answer.
+    fn is_gateway(self) -> bool {
+        matches!(self, Route::Ipfs | Route::Ipns)
+    }
+
+    fn methods(self) -> &'static str {
+        if self.is_gateway() { "GET, HEAD, OPTIONS" } else { "GET, HEAD" }
+    }
 }
 
 /// Answers one request.
-pub(super) async fn answer<B>(content: &Content, request: Request<B>) -> Response<Body> {
+pub(super) async fn answer<B>(gateway: &Gateway, request: Request<B>) -> Response<Body> {
     let (head, _) = request.into_parts();
     let path = request_path::parse(head.uri.path());
-    let route = path.as_ref().map_or(Route::Other, |path| Route::of(&path.segments));
+    let host = host(&head);
+    let site = gateway::site(&host, &gateway.domains);
+    let route = match (site, &path) {
+        (Site::Content { namespace: Namespace::Ipfs, .. }, _) => Route::Ipfs,
+        (Site::Content { namespace: Namespace::Ipns, .. }, _) => Route::Ipns,
+        (_, path) => path.as_ref().map_or(Route::Other, |path| Route::of(&path.segments)),
+    };
     let is_head = head.method == Method::HEAD;
-    let response = if !is_head && head.method != Method::GET {
-        method_not_allowed()
+    let response = if head.method == Method::OPTIONS && route.is_gateway() {
+        preflight()
+    } else if !is_head && head.method != Method::GET {
+        method_not_allowed(route)
     } else {
         match path {
             Ok(path) => {
                 let raw_path = head.uri.path().to_owned();
                 let query = head.uri.query().unwrap_or_default().to_owned();
-                let call = Call { get: !is_head, headers: head.headers, path, raw_path, query };
-                dispatch(content, route, &call).await
+                let (get, headers) = (!is_head, head.headers);
+                let call = Call { get, headers, path, raw_path, query, gateway: route.is_gateway() };
+                dispatch(gateway, route, site, &call).await
             }
             Err(error) => respond::text(StatusCode::BAD_REQUEST, &error.to_string()),
         }
     };
-    metrics::count(&content.metrics, route.label(), response.status());
-    finish(content, route, is_head, response)
+    metrics::count(&gateway.content.metrics, route.label(), response.status());
+    finish(gateway, route, is_head, response)
 }
 
-async fn dispatch(content: &Content, route: Route, call: &Call) -> Response<Body> {
+/// The host asked for: that of a proxy's client, of an address in full, or of the Host field.
+fn host(head: &Parts) -> String {
+    let field = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let forwarded = field(HeaderName::from_static("x-forwarded-host"));
+    let own = head.uri.authority().map(Authority::as_str).or_else(|| field(header::HOST));
+    forwarded.or(own).unwrap_or_default().to_owned()
+}
+
+async fn dispatch(gateway: &Gateway, route: Route, site: Site<'_>, call: &Call) -> Response<Body> {
+    if let Site::Content { namespace, label, domain } = site {
+        return gateway::subdomain(gateway, call, (namespace, label, domain)).await;
+    }
+    let content = &gateway.content;
     match route {
-        Route::Live => gateway::live(content, call).await,
-        Route::Ipfs => gateway::ipfs(content, call).await,
-        Route::Ipns => gateway::ipns(content, call).await,
+        Route::Live => gateway::live(gateway, call).await,
+        Route::Ipfs => gateway::ipfs(gateway, call, site).await,
+        Route::Ipns => gateway::ipns(gateway, call, site).await,
         Route::Page => page(call),
         _ if call.path.directory => not_found(),
-        Route::Station => gateway::station(content, call),
+        Route::Station => gateway::station(gateway, call),
         Route::Health => health::report(&content.health),
         Route::Alive => health::alive(),
         Route::Ready => health::ready(&content.health),
@@ -122,15 +157,23 @@ fn not_found() -> Response<Body> {
     respond::text(StatusCode::NOT_FOUND, "There is nothing here. The stream is /live/stream.m3u8.")
 }
 
-fn method_not_allowed() -> Response<Body> {
+fn method_not_allowed(route: Route) -> Response<Body> {
     let mut response = respond::text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed.");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.methods()));
+    response
+}
+
+/// The answer to OPTIONS; what it allows stands in every answer of the gateway.
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(Route::Ipfs.methods()));
     response
 }
 
 /// A response to HEAD keeps every header and loses its body (RFC 9110 section 9.3.2).
-fn finish(content: &Content, route: Route, is_head: bool, response: Response<Body>) -> Response<Body> {
-    let sent = content.metrics.http_response_bytes.clone();
+fn finish(gateway: &Gateway, route: Route, is_head: bool, response: Response<Body>) -> Response<Body> {
+    let sent = gateway.content.metrics.http_response_bytes.clone();
     let mut response = response.map(|body| if is_head { Body::default() } else { body.counted(sent) });
     let mut fixed = |name: HeaderName, value| {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -139,6 +182,10 @@ fn finish(content: &Content, route: Route, is_head: bool, response: Response<Bod
     if route.is_content() {
         fixed(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         fixed(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+    if route.is_gateway() {
+        fixed(header::ACCESS_CONTROL_ALLOW_METHODS, route.methods());
+        fixed(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
     }
     response
 }

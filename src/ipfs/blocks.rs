@@ -1,4 +1,6 @@
-//! The block store: put with a direct pin, read, unpin and remove.
+//! The block store: put with a direct pin, read, unpin and remove; fetch for a reader without keeping.
+
+mod fetch;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use super::{Block, Cause, IpfsError};
 #[derive(Clone)]
 pub struct Blocks {
     repo: Arc<Repo<DefaultStorage>>,
+    passing: Arc<fetch::Passing>,
 }
 
 impl std::fmt::Debug for Blocks {
@@ -29,7 +32,7 @@ impl Blocks {
     }
 
     pub(super) fn of(repo: Repo<DefaultStorage>) -> Self {
-        Self { repo: Arc::new(repo) }
+        Self { repo: Arc::new(repo), passing: Arc::default() }
     }
 
     /// The block, where it is held here. Never asks the network.
@@ -55,6 +58,7 @@ impl Blocks {
     /// [`IpfsError::Store`] when the store fails or `data` does not match `cid`.
     pub async fn put(&self, cid: Cid, data: Bytes) -> Result<(), IpfsError> {
         let block = rust_ipfs::Block::new(cid, data).map_err(|e| failed("put", cid, e))?;
+        let _own = self.passing.own(&cid).await;
         self.repo.put_block(&block).await.map_err(|e| failed("put", cid, e))?;
         Ok(())
     }
@@ -66,6 +70,7 @@ impl Blocks {
     pub async fn put_pinned(&self, block: &Block) -> Result<(), IpfsError> {
         let cid = block.cid;
         let unchecked = rust_ipfs::Block::new_unchecked(cid, block.data.clone());
+        let _own = self.passing.own(&cid).await;
         self.repo.put_block(&unchecked).await.map_err(|e| failed("put", cid, e))?;
         self.repo.pin(cid).local().await.map_err(|e| failed("pin", cid, e))
     }

@@ -3,15 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use cid::Cid;
-use cid::multibase::Base;
 use rust_ipfs::{Keypair, PeerId};
 
 use super::IpfsError;
+use super::ipns::Name;
 use crate::state::{self, Durability};
-
-/// Multicodec of a libp2p public key, the codec of IPNS names.
-const LIBP2P_KEY: u64 = 0x72;
 
 /// An Ed25519 key pair and its names.
 #[derive(Clone)]
@@ -62,8 +58,12 @@ impl Identity {
 
     /// The IPNS name: CIDv1 with codec libp2p-key in base36, `k51...` (IPNS specification, "IPNS Keys").
     pub fn ipns_name(&self) -> String {
-        let hash = *self.peer_id().as_ref();
-        Cid::new_v1(LIBP2P_KEY, hash).to_string_of_base(Base::Base36Lower).unwrap_or_default()
+        self.name().to_string()
+    }
+
+    /// The IPNS name.
+    pub fn name(&self) -> Name {
+        Name::from(*self.peer_id().as_ref())
     }
 }
 

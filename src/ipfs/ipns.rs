@@ -1,22 +1,29 @@
-//! IPNS records of the station (IPNS specification, "IPNS Record", V1 and V2 signatures), made by ourselves:
-//! rust-ipfs fixes validity and TTL and keeps no sequence.
+//! IPNS names and records of the station and of others (IPNS specification, "IPNS Record").
+//!
+//! Ours are made here, with V1 and V2 signatures: rust-ipfs fixes validity and TTL and keeps no sequence.
+
+pub mod name;
+pub mod record;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use cid::Cid;
-use rust_ipns::Record;
 
 use super::{Identity, IpfsError};
+pub use name::Name;
+pub use record::{Record, RecordError};
 
-/// A signed record, as it travels.
-#[derive(Debug, Clone)]
+/// A signed record of our own, as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRecord {
     /// `Sequence`: the higher one wins.
     pub sequence: u64,
     /// What the name points at.
     pub root: Cid,
+    /// Unix time of the signature in milliseconds.
+    pub signed_at: i64,
     /// Protobuf `IpnsEntry`.
     pub bytes: Bytes,
 }
@@ -34,31 +41,13 @@ pub fn sign(
     ttl: Duration,
 ) -> Result<SignedRecord, IpfsError> {
     let failed = |e: &dyn std::fmt::Display| IpfsError::Record(e.to_string());
-    let now =
-        DateTime::<Utc>::from_timestamp_millis(unix_millis).ok_or_else(|| failed(&"time out of range"))?;
-    let end = now + validity;
-    let record = Record::new(identity.keypair(), format!("/ipfs/{root}"), end, sequence, ttl);
+    let now = DateTime::<Utc>::from_timestamp_millis(unix_millis);
+    let end = now.and_then(|now| now.checked_add_signed(chrono::TimeDelta::from_std(validity).ok()?));
+    let end = end.ok_or_else(|| failed(&"time out of range"))?;
+    let record = rust_ipns::Record::new(identity.keypair(), format!("/ipfs/{root}"), end, sequence, ttl);
     let bytes = record.and_then(|record| record.encode()).map_err(|e| failed(&e))?;
-    Ok(SignedRecord { sequence, root, bytes: bytes.into() })
+    Ok(SignedRecord { sequence, root, signed_at: unix_millis, bytes: bytes.into() })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ipfs::Block;
-
-    #[test]
-    fn a_record_verifies_under_the_stations_key_only_and_keeps_what_was_signed() {
-        let identity = Identity::generate();
-        let root = Block::raw("root").cid;
-        let now = Utc::now().timestamp_millis();
-        let hours = |h: u64| Duration::from_secs(h * 3600);
-        let signed = sign(&identity, root, 42, now, hours(48), Duration::from_secs(5)).unwrap();
-        let record = Record::decode(&signed.bytes).unwrap();
-        assert_eq!(record.sequence(), 42);
-        assert_eq!(record.value(), format!("/ipfs/{root}").as_bytes());
-        assert!(record.has_signature_v1() && record.has_signature_v2());
-        record.verify(identity.peer_id()).unwrap();
-        assert!(record.verify(Identity::generate().peer_id()).is_err());
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::names::Routing;
 use super::private_network::SwarmKey;
 use super::stored_records::StoredRecords;
 use super::{Blocks, Dht, Identity, IpfsConfig, IpfsError};
@@ -64,6 +65,11 @@ impl Node {
     /// The station's key.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Gossip, DHT and peers; `None` when offline.
+    pub fn routing(&self) -> Option<Arc<dyn Routing>> {
+        Some(Arc::new(self.network()?.clone()))
     }
 
     /// Full addresses of the node, each ending in `/p2p/<peer id>`; none when offline.

@@ -1,27 +1,28 @@
 //! Which records a DHT server keeps for others: valid IPNS records, the newest of each name.
 
-use rust_ipfs::PeerId;
-use rust_ipns::Record;
+use bytes::Bytes;
 use skywave_swarm::RecordRules;
 
-/// Before the bytes of the peer id (IPNS specification, "Routing Record").
-const PREFIX: &[u8] = b"/ipns/";
+use super::ipns::{Name, Record};
 
 /// Judges by name, signature and end of life. Anything that is no IPNS record is refused.
 pub(super) struct StoredRecords;
 
+impl StoredRecords {
+    fn record(key: &[u8], value: &[u8]) -> Option<Record> {
+        let name = Name::from_routing_key(key)?;
+        Record::verify(&name, &Bytes::copy_from_slice(value)).ok()
+    }
+}
+
 impl RecordRules for StoredRecords {
     fn valid(&self, key: &[u8], value: &[u8]) -> bool {
-        let name = key.strip_prefix(PREFIX).and_then(|bytes| PeerId::from_bytes(bytes).ok());
-        let record = Record::decode(value).ok();
-        name.zip(record).is_some_and(|(name, record)| record.verify(name).is_ok())
+        let now = chrono::Utc::now().timestamp_millis();
+        Self::record(key, value).is_some_and(|record| record.check_time(now).is_ok())
     }
 
-    fn newer(&self, _: &[u8], value: &[u8], stored: &[u8]) -> bool {
-        match (Record::decode(value), Record::decode(stored)) {
-            (Ok(new), Ok(old)) => new.compare(&old).is_ok_and(|order| order.is_ge()),
-            (new, _) => new.is_ok(),
-        }
+    fn newer(&self, key: &[u8], value: &[u8], stored: &[u8]) -> bool {
+        Self::record(key, value) >= Self::record(key, stored)
     }
 }
 
@@ -41,11 +42,11 @@ mod tests {
     #[test]
     fn the_owners_newest_record_is_kept_and_no_other() {
         let (owner, forger) = (Identity::generate(), Identity::generate());
-        let key = [PREFIX, &owner.peer_id().to_bytes()].concat();
+        let key = [b"/ipns/", owner.peer_id().to_bytes().as_slice()].concat();
         let (first, second) = (record(&owner, 1), record(&owner, 2));
         assert!(StoredRecords.valid(&key, &first));
         assert!(StoredRecords.newer(&key, &second, &first) && !StoredRecords.newer(&key, &first, &second));
         assert!(!StoredRecords.valid(&key, &record(&forger, 3)));
-        assert!(!StoredRecords.valid(b"/pk/x", &first) && !StoredRecords.valid(&key, b"") );
+        assert!(!StoredRecords.valid(b"/pk/x", &first) && !StoredRecords.valid(&key, b""));
     }
 }

@@ -6,20 +6,29 @@
 //!
 //! Formats: the DAG-PB and UnixFS specifications (<https://specs.ipfs.tech/unixfs/>).
 
+mod path;
 mod reader;
-mod wire;
+mod sharded_directory;
+pub(in crate::ipfs) mod wire;
+
+use std::future::Future;
 
 use bytes::Bytes;
 use cid::Cid;
 
 use super::{Blocks, IpfsError};
 
+pub use path::{Resolved, resolve};
 pub use reader::FileReader;
+pub use sharded_directory::{Entries, Shard};
 
 /// Multicodec of a block that is nothing but bytes.
 pub const RAW: u64 = 0x55;
 /// Multicodec of a DAG-PB block.
 pub const DAG_PB: u64 = 0x70;
+
+/// Multicodec of the identity hash, whose digest is the block.
+const IDENTITY: u64 = 0x00;
 
 /// The largest block that is read; the limit of Bitswap.
 pub const MAX_BLOCK_BYTES: usize = 2 * 1024 * 1024;
@@ -53,11 +62,13 @@ pub enum UnixFsError {
         /// The name looked for in it.
         name: String,
     },
-    /// A directory split by the hash of its names (HAMT).
-    #[error("{cid} is a sharded directory, which this gateway does not read")]
-    Sharded {
-        /// The shard.
+    /// The block is not held here, and could not be had from others.
+    #[error("block {cid} is not held here, and {reason}")]
+    NotFetched {
+        /// The missing block.
         cid: Cid,
+        /// Why it did not come.
+        reason: NotFetched,
     },
     /// The block breaks its format or one of the limits.
     #[error("block {cid} is not valid: {reason}")]
@@ -87,6 +98,36 @@ pub enum UnixFsError {
     },
 }
 
+/// Why a block did not come from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotFetched {
+    /// Nobody sent it in time.
+    #[error("nobody sent it in time")]
+    Timeout,
+    /// What the request may fetch is used up.
+    #[error("the request needs more than may be fetched for one")]
+    TooMuch,
+    /// As many requests as may be are fetching already.
+    #[error("too many requests are fetching already")]
+    Busy,
+}
+
+/// Where a reader takes blocks from.
+pub trait BlockSource: Clone + Send + Sync + 'static {
+    /// The bytes of a block, which match its CID.
+    ///
+    /// # Errors
+    /// [`UnixFsError::NotHeld`], [`UnixFsError::NotFetched`] and [`UnixFsError::Store`].
+    fn read(&self, cid: &Cid) -> impl Future<Output = Result<Bytes, UnixFsError>> + Send;
+}
+
+impl BlockSource for Blocks {
+    async fn read(&self, cid: &Cid) -> Result<Bytes, UnixFsError> {
+        let held = self.get(cid).await.map_err(|source| UnixFsError::Store { cid: *cid, source })?;
+        held.ok_or(UnixFsError::NotHeld { cid: *cid })
+    }
+}
+
 /// What one block is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
@@ -96,6 +137,8 @@ pub enum Node {
     File(File),
     /// A directory.
     Directory(Vec<Link>),
+    /// A directory split by the hash of its names (HAMT), or one of its parts.
+    Shard(Shard),
     /// A symbolic link and its target. Never followed.
     Symlink(String),
     /// A block of another codec: no UnixFS, its bytes as they are.
@@ -124,46 +167,39 @@ pub struct Link {
     pub size: u64,
 }
 
-/// Where a path leads.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    /// The node's CID.
-    pub cid: Cid,
-    /// The node.
-    pub node: Node,
-    /// The segments left over, when the path goes on below a node that is no UnixFS.
-    pub remainder: Vec<String>,
-    /// The root and the CID that each segment led to: the value of `X-Ipfs-Roots`.
-    pub roots: Vec<Cid>,
-}
-
-/// Reads one block.
+/// Reads one block. A block under an identity hash is its own CID and is always there.
 ///
 /// # Errors
 /// [`UnixFsError::NotHeld`] for a block that is not here, [`UnixFsError::Invalid`] for one above
 /// [`MAX_BLOCK_BYTES`].
-pub async fn block(blocks: &Blocks, cid: &Cid) -> Result<Bytes, UnixFsError> {
-    let held = blocks.get(cid).await.map_err(|source| UnixFsError::Store { cid: *cid, source })?;
-    let bytes = held.ok_or(UnixFsError::NotHeld { cid: *cid })?;
+pub async fn block<S: BlockSource>(source: &S, cid: &Cid) -> Result<Bytes, UnixFsError> {
+    if is_identity(cid) {
+        return Ok(Bytes::copy_from_slice(cid.hash().digest()));
+    }
+    let bytes = source.read(cid).await?;
     if bytes.len() > MAX_BLOCK_BYTES {
         return Err(UnixFsError::Invalid { cid: *cid, reason: "it is larger than 2 MiB" });
     }
     Ok(bytes)
 }
 
+/// Whether the CID itself holds the bytes.
+pub fn is_identity(cid: &Cid) -> bool {
+    cid.hash().code() == IDENTITY
+}
+
 /// Reads and parses one block.
 ///
 /// # Errors
 /// As [`block`] and [`parse`].
-pub async fn load(blocks: &Blocks, cid: &Cid) -> Result<Node, UnixFsError> {
-    parse(*cid, block(blocks, cid).await?)
+pub async fn load<S: BlockSource>(source: &S, cid: &Cid) -> Result<Node, UnixFsError> {
+    parse(*cid, block(source, cid).await?)
 }
 
 /// Parses a block by the codec of its CID.
 ///
 /// # Errors
-/// [`UnixFsError::DagPb`] and [`UnixFsError::Invalid`] for a block that breaks its format,
-/// [`UnixFsError::Sharded`] for a HAMT directory.
+/// [`UnixFsError::DagPb`] and [`UnixFsError::Invalid`] for a block that breaks its format.
 pub fn parse(cid: Cid, bytes: Bytes) -> Result<Node, UnixFsError> {
     match cid.codec() {
         RAW => Ok(Node::Raw(bytes)),
@@ -172,28 +208,35 @@ pub fn parse(cid: Cid, bytes: Bytes) -> Result<Node, UnixFsError> {
     }
 }
 
-/// Follows `path` from `root`, one directory per segment.
+/// The entries of a directory of either kind, `max` at most.
 ///
 /// # Errors
-/// As [`load`]; [`UnixFsError::NoSuchEntry`] and [`UnixFsError::NotADirectory`] where the path ends early.
-pub async fn resolve(blocks: &Blocks, root: Cid, path: &[String]) -> Result<Resolved, UnixFsError> {
-    let mut cid = root;
-    let mut node = load(blocks, &cid).await?;
-    let mut roots = vec![cid];
-    for (depth, name) in path.iter().enumerate() {
-        let links = match &node {
-            Node::Directory(links) => links,
-            Node::Other(_) => return Ok(Resolved { cid, node, remainder: path[depth..].to_vec(), roots }),
-            Node::Raw(_) | Node::File(_) | Node::Symlink(_) => {
-                return Err(UnixFsError::NotADirectory { cid, name: name.clone() });
-            }
-        };
-        let link = links.iter().find(|link| link.name == *name);
-        cid = link.ok_or_else(|| UnixFsError::NoSuchEntry { directory: cid, name: name.clone() })?.cid;
-        node = load(blocks, &cid).await?;
-        roots.push(cid);
+/// As [`load`]; [`UnixFsError::NotADirectory`] for what is none.
+pub async fn list<S: BlockSource>(
+    source: &S,
+    cid: Cid,
+    node: &Node,
+    max: usize,
+) -> Result<Entries, UnixFsError> {
+    sharded_directory::list(source, cid, node, max).await
+}
+
+/// The entry `name` of a directory of either kind.
+///
+/// # Errors
+/// As [`list`]; [`UnixFsError::NoSuchEntry`] where there is none of that name.
+pub async fn entry<S: BlockSource>(
+    source: &S,
+    cid: Cid,
+    node: &Node,
+    name: &str,
+) -> Result<Link, UnixFsError> {
+    let missing = || UnixFsError::NoSuchEntry { directory: cid, name: name.to_owned() };
+    match node {
+        Node::Directory(links) => links.iter().find(|link| link.name == name).cloned().ok_or_else(missing),
+        Node::Shard(shard) => Ok(sharded_directory::find(source, cid, shard.clone(), name).await?.link),
+        _ => Err(UnixFsError::NotADirectory { cid, name: name.to_owned() }),
     }
-    Ok(Resolved { cid, node, remainder: Vec::new(), roots })
 }
 
 #[cfg(test)]

@@ -85,6 +85,19 @@ impl Numbers {
         Ok(next)
     }
 
+    /// Goes on above `found`, a sequence number that somebody has seen under the station's name. The highest numbers
+    /// of all are left alone: nothing could follow them.
+    pub fn raise_above(&mut self, found: u64) {
+        if found > self.sequence && found < u64::MAX - 2 * SEQUENCE_STEP {
+            self.sequence = found;
+        }
+    }
+
+    /// The newest IPNS sequence number given out or seen.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Writes what was really used, so that a clean restart skips nothing.
     ///
     /// # Errors
@@ -134,13 +147,31 @@ mod tests {
         assert_eq!(load(folder.path(), 1_920).last_segment(), Some(2_002));
     }
 
+    #[test]
+    fn a_higher_sequence_that_was_found_is_gone_above_for_good_and_a_lower_one_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut numbers = load(folder.path(), 3_840);
+        numbers.raise_above(900);
+        assert_eq!(numbers.next_sequence().unwrap(), 1_001);
+        numbers.raise_above(50_000);
+        assert_eq!(numbers.next_sequence().unwrap(), 50_001);
+        drop(numbers);
+        let mut numbers = load(folder.path(), 3_840);
+        assert!(numbers.next_sequence().unwrap() > 50_001, "after a crash");
+        numbers.raise_above(u64::MAX);
+        assert!(numbers.next_sequence().unwrap() < 51_000, "nothing follows the highest number of all");
+    }
+
     proptest! {
         #[test]
-        fn no_crash_makes_a_number_come_twice(runs in prop::collection::vec((1_usize..60, any::<bool>()), 1..12)) {
+        fn no_crash_makes_a_number_come_twice(
+            runs in prop::collection::vec((1_usize..60, any::<bool>(), 0_u64..3_000), 1..12),
+        ) {
             let folder = tempfile::tempdir().unwrap();
             let (mut highest_n, mut highest_sequence, mut wall) = (0, 0, 500);
-            for (uses, clean) in runs {
+            for (uses, clean, found) in runs {
                 let mut numbers = load(folder.path(), 3_840);
+                numbers.raise_above(found);
                 for _ in 0..uses {
                     wall += 1;
                     let n = numbers.last_segment().map_or(wall, |last| (last + 1).max(wall));

@@ -15,6 +15,9 @@ pub async fn patiently<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("no answer for ten seconds")
 }
 
+/// Stands at the end of a body that was cut off.
+pub const CUT: &[u8] = b"CUT";
+
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -47,7 +50,10 @@ impl Client {
     }
 
     pub async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: station\r\n");
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            head.push_str("Host: station\r\n");
+        }
         headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         self.send(head + "\r\n").await;
         self.answer(method != "HEAD").await
@@ -83,12 +89,44 @@ impl Client {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
+        if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+            let body = if has_body { self.chunks().await } else { Vec::new() };
+            return Answer { status, headers, body };
+        }
         assert!(!headers.contains_key("transfer-encoding"), "{head}");
         let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
         let length: usize = if has_body { length } else { 0 };
         while self.unread.len() < length && self.read_more().await {}
         let body = self.unread.drain(..length.min(self.unread.len())).collect();
         Answer { status, headers, body }
+    }
+
+    /// A body of chunks; one that is cut off ends with the word `CUT`.
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = loop {
+                if let Some(end) = self.unread.windows(2).position(|window| window == b"\r\n") {
+                    break self.unread.drain(..end + 2).collect::<Vec<_>>();
+                }
+                if !self.read_more().await {
+                    body.extend_from_slice(CUT);
+                    return body;
+                }
+            };
+            let length = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
+            while self.unread.len() < length + 2 {
+                if !self.read_more().await {
+                    body.extend_from_slice(CUT);
+                    return body;
+                }
+            }
+            body.extend(self.unread.drain(..length));
+            self.unread.drain(..2);
+            if length == 0 {
+                return body;
+            }
+        }
     }
 
     /// The number of body bytes that come next; at least one.

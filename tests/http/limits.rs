@@ -125,6 +125,63 @@ async fn heads_that_are_too_large_or_no_http_are_refused() {
 }
 
 #[tokio::test]
+async fn fields_as_long_as_a_head_may_be_are_read_at_no_cost_to_others() {
+    let station = Station::on_air().await;
+    let path = format!("/ipfs/{}/hifi/466900000.m4s", station.root());
+    let many = |piece: &str| piece.repeat(10_000 / piece.len());
+    let cases = [
+        ("Range", format!("bytes=0-0{}", many(",1-1")), 206),
+        ("Range", format!("bytes=900-{}", many(",900-")), 416),
+        ("Range", format!("bytes={}", many(",")), 200),
+        ("If-None-Match", format!("\"x\"{}", many(",\"x\"")), 200),
+        ("If-None-Match", many("W/"), 200),
+        ("Accept", format!("*/*;q=0.1{}", many(",a/b;q=0")), 200),
+        ("Accept", format!("a/b{}", many(";q=")), 200),
+        ("Accept", many(","), 200),
+        ("Accept", many("application/vnd.ipld.car;order=x,"), 406),
+        ("Cache-Control", many("no-cache,"), 200),
+        ("X-Forwarded-Host", many("a."), 200),
+        ("X-Forwarded-Host", format!("{}.ipfs.localhost", many("a")), 400),
+        ("X-Forwarded-Proto", many("https"), 200),
+    ];
+    let mut client = Client::connect(station.address).await;
+    for (name, value, status) in cases {
+        let before = Instant::now();
+        let answer = client.request("GET", &path, &[(name, &value)]).await;
+        assert_eq!(answer.status, status, "{name}: {}", &value[..40]);
+        assert!(before.elapsed() < Duration::from_secs(1), "{name}: {:?}", before.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn odd_paths_and_queries_of_the_gateway_are_answered_in_words() {
+    let station = Station::on_air().await;
+    let root = station.root();
+    let deep = format!("/ipfs/{root}{}", "/a".repeat(30));
+    let cases = [
+        (deep, 404),
+        (format!("/ipfs/{root}{}", "/a".repeat(31)), 400),
+        (format!("/ipfs/{root}/a%00b"), 400),
+        (format!("/ipfs/{root}/%E0%80%80"), 400),
+        (format!("/ipfs/{root}/..%2f..%2fmetrics"), 400),
+        (format!("/ipfs/{root}?format=%"), 301),
+        (format!("/ipfs/{root}/stream.m3u8?filename=%ff&format=&download"), 200),
+        (format!("/ipfs/{root}/stream.m3u8?{}", "&=".repeat(1000)), 200),
+        (format!("/ipfs/{root}?format=car&entity-bytes={}", "9".repeat(500)), 400),
+        (format!("/ipfs/{root}?format=car&entity-bytes=-9223372036854775808:9223372036854775807"), 200),
+        (format!("/ipfs/{root}?format=car&dag-scope=%00"), 400),
+        ("/ipfs/?uri=ipfs://%0d%0aSet-Cookie:x".to_owned(), 301),
+        ("/ipfs/ipfs/x".to_owned(), 400),
+        ("/ipns/%20".to_owned(), 404),
+    ];
+    for (path, status) in cases {
+        let answer = station.get(&path).await;
+        assert_eq!(answer.status, status, "{path}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.header("set-cookie"), "");
+    }
+}
+
+#[tokio::test]
 async fn requests_may_follow_each_other_without_waiting() {
     let station = Station::on_air().await;
     let mut client = Client::connect(station.address).await;

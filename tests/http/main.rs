@@ -1,7 +1,11 @@
 //! The HTTP server as its clients see it, over real sockets.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
+mod car;
 mod client;
+mod conformance;
 mod content;
+mod fetch;
 mod limits;
 mod station;
+mod subdomain;

@@ -12,6 +12,7 @@ use multihash_codetable::{Code, MultihashDigest};
 use skywave::health::Health;
 use skywave::http::{self, Content, HttpConfig, HttpError};
 use skywave::ipfs::Blocks;
+use skywave::ipfs::ipns::SignedRecord;
 use skywave::ipfs::unixfs::{DAG_PB, RAW};
 use skywave::metrics::Metrics;
 use skywave::publisher::stream_tree::{Entry, StreamTree};
@@ -38,6 +39,7 @@ pub struct Station {
     pub address: SocketAddr,
     pub blocks: Blocks,
     pub tree: watch::Sender<Option<Arc<StreamTree>>>,
+    pub record: watch::Sender<Option<SignedRecord>>,
     pub station: watch::Sender<Bytes>,
     pub health: Health,
     pub stop: CancellationToken,
@@ -47,14 +49,21 @@ pub struct Station {
 impl Station {
     /// A server that is not on air.
     pub async fn start(config: HttpConfig) -> Station {
+        Station::start_with(config, Blocks::in_memory()).await
+    }
+
+    /// The same over blocks of a node.
+    pub async fn start_with(config: HttpConfig, blocks: Blocks) -> Station {
         let bound = http::bind(&HttpConfig { listen: ([127, 0, 0, 1], 0).into(), ..config }).await.unwrap();
         let address = bound.address();
         let (tree, tree_seen) = watch::channel(None);
         let (station, station_seen) = watch::channel(Bytes::new());
-        let (blocks, health, stop) = (Blocks::in_memory(), Health::new(), CancellationToken::new());
+        let (record, record_seen) = watch::channel(None);
+        let (health, stop) = (Health::new(), CancellationToken::new());
         let content = Content {
             blocks: blocks.clone(),
             tree: tree_seen,
+            record: record_seen,
             station: station_seen,
             ipns_name: ipns_name(),
             ipns_ttl: Duration::from_secs(4),
@@ -62,7 +71,7 @@ impl Station {
             metrics: Metrics::new(),
         };
         let served = tokio::spawn(bound.run(content, stop.clone()));
-        Station { address, blocks, tree, station, health, stop, served }
+        Station { address, blocks, tree, record, station, health, stop, served }
     }
 
     /// A server on air with one rendition of one segment.
@@ -114,6 +123,30 @@ impl Station {
         let links = links.iter().map(link).collect();
         let node = PbNode { links, data: Some(Bytes::from_static(&[0x08, 1])) };
         self.put(DAG_PB, &node.into_bytes()).await
+    }
+
+    /// The blocks of a CAR; its root.
+    pub async fn import(&self, car: &[u8]) -> Cid {
+        let mut reader = skywave::ipfs::car::Reader::new();
+        reader.push(car);
+        while let Some(block) = reader.next_block().unwrap() {
+            self.blocks.put(block.cid, block.data).await.unwrap();
+        }
+        reader.finish().unwrap();
+        reader.roots()[0]
+    }
+
+    pub async fn put_symlink(&self, target: &str) -> Cid {
+        let mut data = vec![0x08, 4, 0x12];
+        varint(target.len() as u64, &mut data);
+        data.extend_from_slice(target.as_bytes());
+        let node = PbNode { links: Vec::new(), data: Some(data.into()) };
+        self.put(DAG_PB, &node.into_bytes()).await
+    }
+
+    /// The CID of a block that is not here.
+    pub fn gone(&self, bytes: &[u8]) -> Cid {
+        Cid::new_v1(RAW, Code::Sha2_256.digest(bytes))
     }
 
     /// A file made of raw leaves.

@@ -53,7 +53,9 @@ async fn a_forged_an_older_and_an_oversized_record_are_never_stored() {
     let newest = record(&owner, 7);
     assert_eq!(putter.network().put_value(key.clone(), newest.clone()).await.unwrap(), 1);
     let refused = || keeper.network().counts().records_refused;
-    for (n, bad) in [record(&forger, 9), record(&owner, 6), Bytes::from_static(b"no record")].into_iter().enumerate() {
+    for (n, bad) in
+        [record(&forger, 9), record(&owner, 6), Bytes::from_static(b"no record")].into_iter().enumerate()
+    {
         _ = putter.network().put_value(key.clone(), bad).await.unwrap();
         until("it is refused", || async { (refused() == n as u64 + 1).then_some(()) }).await;
     }
@@ -63,7 +65,10 @@ async fn a_forged_an_older_and_an_oversized_record_are_never_stored() {
     assert_eq!(values(putter, &key).await, BTreeSet::from([newest]));
     assert_eq!(values(putter, b"/v/anything").await, BTreeSet::new());
     let large = Bytes::from(vec![0; 10 * 1024 + 1]);
-    assert_eq!(putter.network().put_value(key, large.clone()).await, Err(NetworkError::TooLarge(large.len())));
+    assert_eq!(
+        putter.network().put_value(key, large.clone()).await,
+        Err(NetworkError::TooLarge(large.len()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +103,8 @@ async fn more_keys_than_rust_ipfs_takes_are_provided_and_the_list_ends_with_an_e
     let other = start(&server()).await;
     peer.network().dial(&other.address().await).await.unwrap();
     knows(peer.network(), 1).await;
-    until("providing has begun", || async { (other.network().counts().providers_stored > 8).then_some(()) }).await;
+    until("providing has begun", || async { (other.network().counts().providers_stored > 8).then_some(()) })
+        .await;
     let mut values = peer.network().get_values(key(1)).await.unwrap();
     assert_eq!(values.recv().await, None);
 }
@@ -117,7 +123,9 @@ async fn a_client_offers_no_dht_and_without_dht_none_is_asked() {
     assert!(of_client.iter().all(|name| !name.contains("/kad/")), "{of_client:?}");
     assert!(of_client.iter().any(|name| name.contains("bitswap")), "{of_client:?}");
     let of_server = protocols(&peers[1], peers[0].id());
-    assert!(["/ipfs/kad/1.0.0", "/ipfs/lan/kad/1.0.0"].iter().all(|name| of_server.iter().any(|p| p == name)));
+    assert!(
+        ["/ipfs/kad/1.0.0", "/ipfs/lan/kad/1.0.0"].iter().all(|name| of_server.iter().any(|p| p == name))
+    );
     let without = start(&skywave::ipfs::IpfsConfig { dht: skywave::ipfs::Dht::Off, ..server() }).await;
     assert_eq!(without.network().get_values(b"x".to_vec()).await.err(), Some(NetworkError::NoDht));
 }

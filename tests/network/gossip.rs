@@ -17,7 +17,10 @@ async fn a_message_reaches_all_who_follow_and_an_invalid_one_goes_no_further() {
     // The end would take anything: what does not get there was stopped on the way.
     let mut at_end = end.network().subscribe(TOPIC, everything()).await.unwrap();
     let publish = |text: &'static str| author.network().publish(TOPIC, Bytes::from_static(text.as_bytes()));
-    until("the author sees a follower", || async { (publish("good morning").await.unwrap() > 0).then_some(()) }).await;
+    until("the author sees a follower", || async {
+        (publish("good morning").await.unwrap() > 0).then_some(())
+    })
+    .await;
     assert_eq!(at_middle.recv().await.unwrap(), (author.id(), Bytes::from_static(b"good morning")));
     // The mesh between the middle and the end may need a heartbeat.
     until("it arrives at the end", || async {
@@ -29,7 +32,8 @@ async fn a_message_reaches_all_who_follow_and_an_invalid_one_goes_no_further() {
     wait("the middle refuses it", || middle.network().counts().messages_refused == 1).await;
     publish("good night").await.unwrap();
     loop {
-        let (from, message) = tokio::time::timeout(Duration::from_secs(30), at_end.recv()).await.unwrap().unwrap();
+        let (from, message) =
+            tokio::time::timeout(Duration::from_secs(30), at_end.recv()).await.unwrap().unwrap();
         assert_eq!(from, middle.id());
         assert!(message.starts_with(b"good"), "{message:?} was passed on");
         if message == "good night" {

@@ -31,7 +31,8 @@ impl Life {
 }
 
 fn seeds(path: &Path, peers: &[(String, String)]) {
-    let block = |(id, address): &(String, String)| format!("[[peer]]\nid = \"{id}\"\naddresses = [\"{address}\"]\n");
+    let block =
+        |(id, address): &(String, String)| format!("[[peer]]\nid = \"{id}\"\naddresses = [\"{address}\"]\n");
     std::fs::write(path, peers.iter().map(block).collect::<String>()).unwrap();
 }
 
@@ -118,7 +119,8 @@ async fn seeds_fill_the_routing_table_before_the_first_query_and_spare_steps() {
             known.push(seed(other).await);
         }
         seeds(&list, &known);
-        let config = IpfsConfig { seeds: list, bootstrap: vec![others[0].address().await.to_string()], ..client() };
+        let config =
+            IpfsConfig { seeds: list, bootstrap: vec![others[0].address().await.to_string()], ..client() };
         let _peers = Peers::start(station.network().clone(), &config, station.folder.path()).await.unwrap();
         assert_eq!(station.network().routing().await.unwrap().lan, if with_seeds { 9 } else { 1 });
         let before = station.network().counts().dials;

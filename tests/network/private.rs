@@ -51,7 +51,8 @@ async fn a_malformed_or_missing_key_stops_the_start_and_names_the_file() {
         std::fs::write(&path, content).unwrap();
         for offline in [false, true] {
             let config = IpfsConfig { offline, ..client() }.in_folder(folder.path()).unwrap();
-            let error = Node::start(&config, Identity::generate(), &folder.path().join("ipfs")).await.err().unwrap();
+            let error =
+                Node::start(&config, Identity::generate(), &folder.path().join("ipfs")).await.err().unwrap();
             assert!(error.to_string().contains("swarm.key: "), "{error}");
         }
     }

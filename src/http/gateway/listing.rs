@@ -1,34 +1,104 @@
-//! The page of a directory (pure).
+//! Pages that the gateway writes itself (pure): the entries of a directory, and the preview of a block of data.
 
 use std::fmt::Write;
 
+use cid::Cid;
+
 use crate::http::request_path;
+use crate::ipfs::unixfs::Entries;
 
-/// Bounds the page; a directory may hold as many entries as fit into a block.
-const MAX_ENTRIES: usize = 5_000;
+/// Bounds the page of a directory.
+pub(super) const MAX_ENTRIES: usize = 5_000;
 
-/// Part of the page's tag. To be raised with every change of the page.
-pub(super) const VERSION: u32 = 1;
+/// Bounds the text of a preview.
+const MAX_PREVIEW: usize = 64 * 1024;
 
-/// Links to `entries` (name and bytes) of the directory at `path`, a path of the address bar ending with a slash.
-pub(super) fn page<'a>(path: &str, entries: impl ExactSizeIterator<Item = (&'a str, u64)>) -> String {
-    let title = escape(path);
-    let more = entries.len().saturating_sub(MAX_ENTRIES);
-    let mut page = format!(
+/// Part of the pages' tags. To be raised with every change of the pages.
+pub(super) const VERSION: u32 = 2;
+
+/// Where the page stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The content path: `/ipfs/<cid>/a/b`, decoded.
+    pub(super) segments: &'a [&'a str],
+    /// What stands before a content path in a link: nothing, or `//<domain>` where this page has an origin of its own.
+    pub(super) gateway: &'a str,
+    /// The path of the page in the address bar, ending with a slash.
+    pub(super) path: &'a str,
+}
+
+impl Place<'_> {
+    /// `/ipfs/<cid>/a/b` with a link for each root and directory.
+    fn trail(&self) -> String {
+        let mut trail = String::from("/");
+        let mut path = String::new();
+        for (depth, segment) in self.segments.iter().enumerate() {
+            let _ = write!(path, "/{}", request_path::encode(segment));
+            let text = escape(segment);
+            let _ = match depth {
+                0 => write!(trail, "{text}"),
+                _ => write!(trail, "/<a href=\"{}{path}\">{text}</a>", self.gateway),
+            };
+        }
+        trail
+    }
+
+    fn title(&self) -> String {
+        escape(&format!("/{}", self.segments.join("/")))
+    }
+}
+
+fn head(title: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{title}</title>\n<h1>{title}</h1>\n<ul>\n"
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n"
+    )
+}
+
+/// Links to the entries of a directory: by path, and by CID as a file of that name.
+pub(super) fn page(place: &Place<'_>, entries: &Entries) -> String {
+    let mut page = head(&place.title());
+    let _ = writeln!(page, "<h1>Index of {}</h1>\n<table>", place.trail());
+    let path = place.path;
+    if place.segments.len() > 2 {
+        let _ = writeln!(page, "<tr><td><a href=\"{path}..\">..</a>");
+    }
+    for link in &entries.links {
+        let (encoded, text, cid) = (request_path::encode(&link.name), escape(&link.name), link.cid);
+        let _ = writeln!(
+            page,
+            "<tr><td><a href=\"{path}{encoded}\">{text}</a><td>\
+             <a class=\"ipfs-hash\" translate=\"no\" href=\"{}/ipfs/{cid}?filename={encoded}\">{cid}</a>\
+             <td>{} bytes",
+            place.gateway, link.size
+        );
+    }
+    page.push_str("</table>\n");
+    if entries.more {
+        page.push_str("<p>and more\n");
+    }
+    page.push_str("</html>\n");
+    page
+}
+
+/// A block of data, as text, with a link to its bytes. `text` may be cut.
+pub(super) fn preview(place: &Place<'_>, cid: &Cid, format: &str, text: &str) -> String {
+    let mut page = head(&place.title());
+    let mut end = text.len().min(MAX_PREVIEW);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let _ = write!(
+        page,
+        "<h1>{}</h1>\n<p>{cid}, <a href=\"?format={format}\">{format}</a>\n<pre>{}</pre>\n",
+        place.trail(),
+        escape(&text[..end])
     );
-    for (name, size) in entries.take(MAX_ENTRIES) {
-        // "./" keeps a name with a colon from being a scheme.
-        let (link, text) = (request_path::encode(name), escape(name));
-        let _ = writeln!(page, "<li><a href=\"./{link}\">{text}</a> {size} bytes");
+    if end < text.len() {
+        page.push_str("<p>and more\n");
     }
-    page.push_str("</ul>\n");
-    if more > 0 {
-        let _ = writeln!(page, "<p>and {more} more");
-    }
+    page.push_str("</html>\n");
     page
 }
 
@@ -50,21 +120,40 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipfs::unixfs::Link;
 
-    #[test]
-    fn names_are_links_and_never_markup() {
-        let entries = [("<script>", 5), ("a b:c?#%", 7)];
-        let page = page("/ipfs/x/\"/", entries.into_iter());
-        assert!(page.contains("<a href=\"./%3Cscript%3E\">&lt;script&gt;</a> 5 bytes"), "{page}");
-        assert!(page.contains("href=\"./a%20b%3Ac%3F%23%25\""), "{page}");
-        assert!(page.contains("<title>/ipfs/x/&quot;/</title>"), "{page}");
-        assert!(!page.contains("<script"));
+    fn of(names: &[&str], place: &Place<'_>) -> String {
+        let link = |name: &&str| Link { name: (*name).to_owned(), cid: Cid::default(), size: 7 };
+        page(place, &Entries { links: names.iter().map(link).collect(), more: true })
     }
 
     #[test]
-    fn a_huge_directory_gives_a_bounded_page() {
-        let page = page("/", (0..MAX_ENTRIES + 7).map(|_| ("n", 1)).collect::<Vec<_>>().into_iter());
-        assert_eq!(page.matches("<li>").count(), MAX_ENTRIES);
-        assert!(page.contains("and 7 more"));
+    fn names_are_links_and_never_markup() {
+        let place = Place { segments: &["ipfs", "x", "\"a b\""], gateway: "", path: "/ipfs/x/%22a%20b%22/" };
+        let page = of(&["<script>", "a b:c?#%"], &place);
+        assert!(page.contains("<a href=\"/ipfs/x/%22a%20b%22/%3Cscript%3E\">&lt;script&gt;</a>"), "{page}");
+        assert!(page.contains("/a%20b%3Ac%3F%23%25\""), "{page}");
+        assert!(page.contains("<title>/ipfs/x/&quot;a b&quot;</title>"), "{page}");
+        assert!(page.contains("/ipfs/<a href=\"/ipfs/x\">x</a>/<a href=\"/ipfs/x/%22a%20b%22\">"), "{page}");
+        assert!(page.contains("<a href=\"/ipfs/x/%22a%20b%22/..\">..</a>"), "{page}");
+        assert!(page.contains("7 bytes") && page.contains("and more") && !page.contains("<script"));
+    }
+
+    #[test]
+    fn a_root_has_no_way_up_and_an_origin_of_its_own_links_to_its_domain() {
+        let place = Place { segments: &["ipfs", "x"], gateway: "//localhost:80", path: "/" };
+        let page = of(&["a"], &place);
+        assert!(!page.contains("..</a>"), "{page}");
+        assert!(page.contains("<a href=\"/a\">a</a>"), "{page}");
+        assert!(page.contains("/ipfs/<a href=\"//localhost:80/ipfs/x\">x</a>"), "{page}");
+    }
+
+    #[test]
+    fn a_preview_is_text_and_bounded() {
+        let place = Place { segments: &["ipfs", "x"], gateway: "", path: "/ipfs/x/" };
+        let page = preview(&place, &Cid::default(), "dag-json", "</pre><script>");
+        assert!(page.contains("&lt;/pre&gt;&lt;script&gt;") && page.contains("?format=dag-json"), "{page}");
+        let page = preview(&place, &Cid::default(), "dag-json", &"ü".repeat(MAX_PREVIEW));
+        assert!(page.len() < MAX_PREVIEW + 2_000 && page.contains("and more"));
     }
 }

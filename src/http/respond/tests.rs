@@ -16,6 +16,7 @@ fn call(get: bool, headers: &[(HeaderName, &str)]) -> Call {
         path: request_path::parse("/").unwrap(),
         raw_path: "/".to_owned(),
         query: String::new(),
+        gateway: false,
     }
 }
 
@@ -36,6 +37,22 @@ fn single_ranges_select_their_bytes() {
     assert_eq!(range("bytes=-30", 10), Selection::Part(0..10));
     assert_eq!(range("bytes=2-99999999999999999999999", 10), Selection::Part(2..10));
     assert_eq!(range("BYTES = 2-5", 10), Selection::Part(2..6));
+}
+
+#[test]
+fn of_several_ranges_the_gateway_sends_the_first_that_there_is() {
+    let of = |value: &str| {
+        let call = Call { gateway: true, ..call(true, &[(header::RANGE, value)]) };
+        select(&call, TAG, 10)
+    };
+    assert_eq!(of("bytes=6-7,0-4"), Selection::Part(6..8));
+    assert_eq!(of("bytes=12-13, -3 ,0-4"), Selection::Part(7..10));
+    assert_eq!(of("bytes=12-13,99-"), Selection::Unsatisfiable);
+    let many = format!("bytes=20-{}", ",20-".repeat(4_000));
+    assert_eq!(of(&many), Selection::Unsatisfiable);
+    for whole in ["bytes=0-1,x-y", "bytes=0-1,3-2", "bytes=,", "bytes= , ,"] {
+        assert_eq!(of(whole), Selection::Whole, "{whole}");
+    }
 }
 
 #[test]

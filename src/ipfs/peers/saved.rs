@@ -85,11 +85,7 @@ mod tests {
 
     fn known(seconds: u64) -> KnownPeer {
         let address = format!("/ip4/192.0.2.1/tcp/{}", seconds % 60_000 + 1).parse().unwrap();
-        KnownPeer {
-            peer: PeerId::random(),
-            address,
-            answered: UNIX_EPOCH + Duration::from_secs(seconds),
-        }
+        KnownPeer { peer: PeerId::random(), address, answered: UNIX_EPOCH + Duration::from_secs(seconds) }
     }
 
     #[test]

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use cid::Cid;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{File, MAX_FILE_DEPTH, Node, UnixFsError, load};
-use crate::ipfs::Blocks;
+use super::{BlockSource, File, MAX_FILE_DEPTH, Node, UnixFsError, load};
 
 /// Reads a byte range of a file. Holds one block and the links beside the way to it; subtrees outside the range
 /// are never loaded.
 #[derive(Debug)]
-pub struct FileReader {
-    blocks: Blocks,
+pub struct FileReader<S> {
+    blocks: S,
     /// The bytes still wanted, in the file.
     wanted: Range<u64>,
     /// Subtrees not visited yet; the next one is last.
@@ -30,9 +29,9 @@ struct Subtree {
     depth: usize,
 }
 
-impl FileReader {
+impl<S: BlockSource> FileReader<S> {
     /// Reads `range` of `file`; what lies past the end of the file is left out.
-    pub fn new(blocks: Blocks, file: &File, range: Range<u64>) -> FileReader {
+    pub fn new(blocks: S, file: &File, range: Range<u64>) -> FileReader<S> {
         let wanted = range.start.min(file.size)..range.end.min(file.size);
         let mut reader = FileReader { blocks, wanted, pending: Vec::new(), ready: None };
         reader.visit(file, 0, 0);

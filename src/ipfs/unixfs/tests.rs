@@ -116,17 +116,105 @@ async fn a_path_that_ends_early_says_where() {
 async fn a_path_below_another_codec_leaves_a_remainder() {
     const DAG_CBOR: u64 = 0x71;
     let blocks = Blocks::in_memory();
-    let cbor = put(&blocks, DAG_CBOR, &[0xa0][..]).await;
+    // {"now": {"title": 1}}
+    let cbor = put(&blocks, DAG_CBOR, &b"\xa1\x63now\xa1\x65title\x01"[..]).await;
     let root = put_directory(&blocks, &[("state", cbor, 1)]).await;
     let resolved = resolve(&blocks, root, &path("state/now/title")).await.unwrap();
     assert_eq!((resolved.cid, resolved.remainder), (cbor, path("now/title")));
 }
 
+/// The blocks of a CAR, and its root.
+async fn import(blocks: &Blocks, car: &[u8]) -> Cid {
+    let mut reader = crate::ipfs::car::Reader::new();
+    reader.push(car);
+    while let Some(block) = reader.next_block().unwrap() {
+        blocks.put(block.cid, block.data).await.unwrap();
+    }
+    reader.finish().unwrap();
+    reader.roots()[0]
+}
+
 #[tokio::test]
-async fn a_sharded_directory_is_refused_by_name() {
+async fn every_entry_of_a_sharded_directory_made_by_kubo_is_found_and_listed() {
+    let fixtures: [(&[u8], usize); 2] = [
+        (include_bytes!("../../../tests/fixtures/unixfs/sharded-8.car"), 60),
+        (include_bytes!("../../../tests/fixtures/unixfs/sharded-256.car"), 120),
+    ];
+    for (car, files) in fixtures {
+        let blocks = Blocks::in_memory();
+        let root = import(&blocks, car).await;
+        let mut expected: Vec<_> =
+            (1..=files).map(|n| (format!("file-{n}.txt"), format!("entry {n}"))).collect();
+        expected.push(("ünï cödé.txt".into(), "deep".into()));
+        let mut deepest = 0;
+        for (name, text) in &expected {
+            let resolved = resolve(&blocks, root, std::slice::from_ref(name)).await.unwrap();
+            assert_eq!(resolved.node, Node::Raw(Bytes::from(text.clone())), "{name}");
+            assert_eq!(resolved.roots, [root, resolved.cid]);
+            assert_eq!(resolved.visited[0], root);
+            deepest = deepest.max(resolved.visited.len());
+        }
+        assert!(deepest > 1, "no shard lies below another in this fixture");
+        let error = resolve(&blocks, root, &path("file-0.txt")).await.unwrap_err();
+        assert!(matches!(error, UnixFsError::NoSuchEntry { directory, .. } if directory == root), "{error}");
+        let node = load(&blocks, &root).await.unwrap();
+        let all = list(&blocks, root, &node, 1000).await.unwrap();
+        expected.sort();
+        let names: Vec<_> = all.links.iter().map(|link| link.name.as_str()).collect();
+        assert_eq!(names, expected.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+        assert!(!all.more);
+        let some = list(&blocks, root, &node, 10).await.unwrap();
+        assert_eq!((some.links.len(), some.more), (10, true));
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_leads_to_itself_or_to_a_file_is_refused() {
     let blocks = Blocks::in_memory();
-    let shard = put_node(&blocks, data_message(5, &[0xff], None, &[]), &[]).await;
-    assert!(matches!(load(&blocks, &shard).await, Err(UnixFsError::Sharded { cid }) if cid == shard));
+    let shard = |links: &[(&str, Cid, u64)]| {
+        // Type 5, hash murmur3-x64-64, 256 slots.
+        let data = Bytes::from_static(&[0x08, 5, 0x12, 0, 0x28, 0x22, 0x30, 0x80, 2]);
+        let links = links.iter().map(|(name, cid, size)| (*name, *cid, *size)).collect::<Vec<_>>();
+        (data, links)
+    };
+    let leaf = put(&blocks, RAW, &b"no shard"[..]).await;
+    let every_slot: Vec<String> = (0..256).map(|slot| format!("{slot:02X}")).collect();
+    let links: Vec<_> = every_slot.iter().map(|slot| (slot.as_str(), leaf, 1)).collect();
+    let (data, links) = shard(&links);
+    let to_a_file = put_node(&blocks, data, &links).await;
+    let error = resolve(&blocks, to_a_file, &path("x")).await.unwrap_err();
+    assert!(matches!(error, UnixFsError::Invalid { cid, .. } if cid == leaf), "{error}");
+    // Deeper than the hash has bits.
+    let mut below = to_a_file;
+    for _ in 0..9 {
+        let links: Vec<_> = every_slot.iter().map(|slot| (slot.as_str(), below, 1)).collect();
+        let (data, links) = shard(&links);
+        below = put_node(&blocks, data, &links).await;
+    }
+    let error = resolve(&blocks, below, &path("x")).await.unwrap_err();
+    assert!(matches!(error, UnixFsError::Invalid { .. }), "{error}");
+    let node = load(&blocks, &below).await.unwrap();
+    assert!(matches!(list(&blocks, below, &node, 10).await, Err(UnixFsError::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn a_path_goes_through_links_of_other_codecs() {
+    let blocks = Blocks::in_memory();
+    let file = put(&blocks, RAW, &b"audio"[..]).await;
+    let json = format!(r#"{{"now":{{"file":{{"/":"{file}"}}}}}}"#);
+    let json = put(&blocks, crate::ipfs::ipld::DAG_JSON, json).await;
+    let root = put_directory(&blocks, &[("state", json, 1)]).await;
+    let resolved = resolve(&blocks, root, &path("state/now/file")).await.unwrap();
+    assert_eq!((resolved.cid, resolved.roots), (file, vec![root, json, file]));
+    assert_eq!(resolved.visited, [root, json]);
+    let error = resolve(&blocks, root, &path("state/now/x")).await.unwrap_err();
+    assert!(matches!(error, UnixFsError::NoSuchEntry { directory, .. } if directory == json), "{error}");
+}
+
+#[tokio::test]
+async fn a_block_in_its_own_cid_is_always_there() {
+    let cid: Cid = "bafkqabtimvwgy3yk".parse().unwrap();
+    assert_eq!(load(&Blocks::in_memory(), &cid).await.unwrap(), Node::Raw(Bytes::from_static(b"hello\n")));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cid::Cid;
 use ipld_dagpb::PbNode;
 
-use super::{File, Link, MAX_FILE_BYTES, Node, UnixFsError};
+use super::{File, Link, MAX_FILE_BYTES, Node, Shard, UnixFsError};
 
 /// `Data.Type` in the UnixFS specification.
 mod data_type {
@@ -33,6 +33,8 @@ pub(super) struct Data {
     pub(super) data: Bytes,
     pub(super) filesize: Option<u64>,
     pub(super) blocksizes: Vec<u64>,
+    pub(super) hash_type: Option<u64>,
+    pub(super) fanout: Option<u64>,
 }
 
 pub(super) fn parse_dag_pb(cid: Cid, bytes: Bytes) -> Result<Node, UnixFsError> {
@@ -47,7 +49,10 @@ pub(super) fn parse_dag_pb(cid: Cid, bytes: Bytes) -> Result<Node, UnixFsError> 
             Ok(target) => Ok(Node::Symlink(target)),
             Err(_) => Err(invalid("its link target is not UTF-8")),
         },
-        data_type::HAMT_SHARD => Err(UnixFsError::Sharded { cid }),
+        data_type::HAMT_SHARD => {
+            let (hash_type, fanout) = (data.hash_type, data.fanout);
+            Shard::new(hash_type, fanout, directory(outer)).map(Node::Shard).map_err(invalid)
+        }
         _ => Err(invalid("its UnixFS type is unknown")),
     }
 }
@@ -86,6 +91,8 @@ pub(super) fn parse_data(bytes: &Bytes) -> Option<Data> {
             (3, Value::Number(number)) => data.filesize = Some(number),
             (4, Value::Number(number)) => data.blocksizes.push(number),
             (4, Value::Bytes(bytes)) => data.blocksizes.extend(packed(bytes)?),
+            (5, Value::Number(number)) => data.hash_type = Some(number),
+            (6, Value::Number(number)) => data.fanout = Some(number),
             _ => {}
         }
     }
@@ -101,19 +108,21 @@ fn packed(bytes: Bytes) -> Option<Vec<u64>> {
     Some(numbers)
 }
 
-enum Value {
+/// A field's value; fixed-width ones are skipped.
+pub(in crate::ipfs) enum Value {
     Number(u64),
     Bytes(Bytes),
     Fixed,
 }
 
 /// The fields of one protobuf message, front to back.
-struct Fields {
-    rest: Bytes,
+pub(in crate::ipfs) struct Fields {
+    pub(in crate::ipfs) rest: Bytes,
 }
 
 impl Fields {
-    fn next(&mut self) -> Option<(u64, Value)> {
+    /// The next field's number and value; `None` for bytes that are no protobuf message.
+    pub(in crate::ipfs) fn next(&mut self) -> Option<(u64, Value)> {
         let tag = self.varint()?;
         let value = match tag & 7 {
             wire_type::VARINT => Value::Number(self.varint()?),

@@ -109,8 +109,7 @@ impl Behaviour {
         let (local, server) = (keypair.public().to_peer_id(), setup.dht == Mode::Server);
         let (sender, commands) = mpsc::channel(crate::network::COMMANDS);
         let (book, kept, counters) = (Book::default(), Kept::default(), Arc::new(Counters::default()));
-        let table =
-            |scope| Toggle::from((setup.dht != Mode::Off).then(|| Table::new(local, scope, server)));
+        let table = |scope| Toggle::from((setup.dht != Mode::Off).then(|| Table::new(local, scope, server)));
         let identify = identify::Config::new("/ipfs/0.1.0".into(), keypair.public())
             .with_agent_version(setup.agent.clone())
             .with_push_listen_addr_updates(true)

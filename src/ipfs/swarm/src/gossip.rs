@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use libp2p::PeerId;
 use libp2p::gossipsub::{
-    self, AllowAllSubscriptionFilter, ConfigBuilder, IdentTopic, IdentityTransform, MaxCountSubscriptionFilter,
-    MessageAcceptance, MessageAuthenticity, MessageId, PublishError, TopicHash, ValidationMode,
+    self, AllowAllSubscriptionFilter, ConfigBuilder, IdentTopic, IdentityTransform,
+    MaxCountSubscriptionFilter, MessageAcceptance, MessageAuthenticity, MessageId, PublishError, TopicHash,
+    ValidationMode,
 };
 use libp2p::identity::Keypair;
-use libp2p::PeerId;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::SendError;

@@ -72,8 +72,7 @@ impl Queries {
         for table in tables {
             if table.len() > 0 {
                 let id = table.kad().get_record(RecordKey::from(key.to_vec()));
-                self.pending
-                    .insert((table.scope, id), Pending::Values { output: output.clone(), found: 0 });
+                self.pending.insert((table.scope, id), Pending::Values { output: output.clone(), found: 0 });
             }
         }
         Ok(input)
@@ -182,7 +181,10 @@ impl Queries {
         let place = (table.scope, id);
         let Some(pending) = self.pending.get_mut(&place) else { return };
         let enough = match (pending, result) {
-            (Pending::Values { output, found }, QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(got)))) => {
+            (
+                Pending::Values { output, found },
+                QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(got))),
+            ) => {
                 *found += 1;
                 output.try_send(got.record.value.into()).is_err() || *found >= MAX_VALUES
             }
@@ -191,7 +193,8 @@ impl Queries {
                 QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })),
             ) => {
                 let new = providers.into_iter().filter(|peer| found.insert(*peer)).collect::<Vec<_>>();
-                let gone = new.into_iter().any(|peer| output.try_send((peer, table.addresses(peer))).is_err());
+                let gone =
+                    new.into_iter().any(|peer| output.try_send((peer, table.addresses(peer))).is_err());
                 gone || found.len() >= MAX_PROVIDERS
             }
             (Pending::Put(number), QueryResult::PutRecord(result)) => {
@@ -203,7 +206,10 @@ impl Queries {
             (Pending::Providers { output, .. }, _) => output.is_closed(),
             _ => false,
         };
-        if enough && !last && let Some(mut query) = table.kad().query_mut(&id) {
+        if enough
+            && !last
+            && let Some(mut query) = table.kad().query_mut(&id)
+        {
             query.finish();
         }
         if enough || last {
@@ -220,7 +226,9 @@ impl Queries {
             }
             None => put.uncounted += REPLICATION,
         }
-        if put.waiting == 0 && let Some(put) = self.puts.remove(&number) {
+        if put.waiting == 0
+            && let Some(put) = self.puts.remove(&number)
+        {
             _ = put.reply.send(Ok(put.took.len() + put.uncounted));
         }
     }
@@ -233,9 +241,8 @@ impl Queries {
             Pending::Put(_) | Pending::Provide => false,
         };
         for table in tables {
-            let ended = self.pending.iter().filter(|((scope, _), pending)| {
-                *scope == table.scope && unheard(pending)
-            });
+            let ended =
+                self.pending.iter().filter(|((scope, _), pending)| *scope == table.scope && unheard(pending));
             for id in ended.map(|((_, id), _)| *id).collect::<Vec<_>>() {
                 self.pending.remove(&(table.scope, id));
                 if let Some(mut query) = table.kad().query_mut(&id) {

@@ -25,12 +25,8 @@ pub async fn resolve(address: &Multiaddr) -> Vec<Multiaddr> {
             match address.iter().next() {
                 Some(Protocol::Dnsaddr(name)) => deeper.extend(by_text(&name, &address).await),
                 Some(Protocol::Dns(name)) => found.extend(by_host(&name, &address, |_| true).await),
-                Some(Protocol::Dns4(name)) => {
-                    found.extend(by_host(&name, &address, |ip| ip.is_ipv4()).await)
-                }
-                Some(Protocol::Dns6(name)) => {
-                    found.extend(by_host(&name, &address, |ip| ip.is_ipv6()).await)
-                }
+                Some(Protocol::Dns4(name)) => found.extend(by_host(&name, &address, |ip| ip.is_ipv4()).await),
+                Some(Protocol::Dns6(name)) => found.extend(by_host(&name, &address, |ip| ip.is_ipv6()).await),
                 _ => found.push(address),
             }
         }

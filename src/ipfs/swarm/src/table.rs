@@ -8,17 +8,16 @@ use libp2p::core::Endpoint;
 use libp2p::core::multihash::Multihash;
 use libp2p::core::transport::PortUse;
 use libp2p::kad::store::RecordStore;
-use libp2p::kad::{
-    self, BucketInserts, Caching, Mode, ProviderRecord, Record, RoutingUpdate, StoreInserts,
-};
+use libp2p::kad::{self, BucketInserts, Caching, Mode, ProviderRecord, Record, RoutingUpdate, StoreInserts};
 use libp2p::swarm::behaviour::{ExternalAddrConfirmed, ExternalAddrExpired};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
+    ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 
-use crate::scope::{Scope, is_loopback};
 use crate::RecordRules;
+use crate::scope::{Scope, is_loopback};
 use crate::store::{MAX_VALUE, Store};
 
 type Kad = kad::Behaviour<Store>;

@@ -1,0 +1,523 @@
+//! One request for a content path: the format chosen, the path followed, the answer made.
+
+use bytes::Bytes;
+use cid::Cid;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::car_request::{CarError, CarRequest, Scope};
+use super::car_stream::{Walk, WalkError};
+use super::format::{self, BlockFormat, Format, FormatError, Wanted};
+use super::host::Namespace;
+use super::source::Source;
+use super::{Gateway, disposition, listing, not_on_air, redirect, refusal};
+use crate::http::body::{Body, BodyError};
+use crate::http::call::Call;
+use crate::http::content_type::{self, BEGINNING};
+use crate::http::respond::{self, IMMUTABLE, Representation};
+use crate::ipfs::unixfs::{self, BlockSource, File, FileReader, Node, Resolved, UnixFsError};
+use crate::ipfs::{car, ipld};
+use crate::metrics::{Metrics, RefusalLabel};
+
+const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
+const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");
+
+/// For pages that the gateway writes, which change with the program; under `/ipns` the TTL counts.
+const PAGE_CACHE: &str = "public, max-age=604800, stale-while-revalidate=2678400";
+
+/// The largest UnixFS file that is looked into to tell whether it is JSON.
+const MAX_JSON: u64 = 1024 * 1024;
+
+/// An answer, or the refusal that stands in for it.
+type Answered = Result<Response<Body>, Response<Body>>;
+
+/// Where a request stands in the content paths.
+pub(super) struct Place<'a> {
+    namespace: Namespace,
+    /// The segments below the root.
+    below: &'a [String],
+    /// The content path in the spelling of the request, encoded.
+    path: String,
+    /// The root, in the spelling of the request.
+    root: &'a str,
+    /// The domain of the gateway, where the root has an origin of its own.
+    domain: Option<&'a str>,
+    cache_control: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// `/<namespace>/<root>[/path]` on any host.
+    pub(super) fn of_path(call: &'a Call, namespace: Namespace, cache_control: &'a str) -> Place<'a> {
+        let (root, below) = (&call.path.segments[1], &call.path.segments[2..]);
+        let path = redirect::ascii(&call.raw_path);
+        Place { namespace, below, path, root, domain: None, cache_control }
+    }
+
+    /// `[/path]` on the host of a root.
+    pub(super) fn of_host(
+        call: &'a Call,
+        namespace: Namespace,
+        root: &'a str,
+        domain: &'a str,
+        cache_control: &'a str,
+    ) -> Place<'a> {
+        let path = redirect::ascii(&format!("/{}/{root}{}", namespace.name(), call.raw_path));
+        let below = &call.path.segments[..];
+        Place { namespace, below, path, root, domain: Some(domain), cache_control }
+    }
+
+    /// Whether the path ends with a slash that somebody wrote: the root of a host always has one.
+    fn is_directory(&self, call: &Call) -> bool {
+        call.path.directory && !(self.below.is_empty() && self.domain.is_some())
+    }
+}
+
+/// The request on its way.
+pub(super) struct Visit<'a> {
+    gateway: &'a Gateway,
+    call: &'a Call,
+    place: Place<'a>,
+    root: Cid,
+    source: Source,
+    only_if_cached: bool,
+}
+
+impl<'a> Visit<'a> {
+    pub(super) fn new(gateway: &'a Gateway, call: &'a Call, place: Place<'a>, root: Cid) -> Visit<'a> {
+        let asks = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("only-if-cached"));
+        let only_if_cached = call.headers.get_all(header::CACHE_CONTROL).iter().any(asks);
+        let source = gateway.store.source(only_if_cached);
+        Visit { gateway, call, place, root, source, only_if_cached }
+    }
+
+    pub(super) async fn answer(&self) -> Response<Body> {
+        let wanted = match format::wanted(self.call) {
+            Ok(wanted) => wanted,
+            Err(error) => return refusal::of_format(&error),
+        };
+        let (format, roots, mut response) = match self.negotiate(&wanted).await {
+            Ok(found) => found,
+            Err(refused) => return refused,
+        };
+        let status = response.status();
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            respond::set(&mut response, X_IPFS_PATH, &self.place.path);
+            if !roots.is_empty() {
+                let roots: Vec<_> = roots.iter().map(Cid::to_string).collect();
+                respond::set(&mut response, X_IPFS_ROOTS, &roots.join(","));
+            }
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+            if wanted.by_header && *format != Format::File {
+                respond::set(&mut response, header::CONTENT_LOCATION, &self.location(format));
+            }
+        }
+        response
+    }
+
+    /// The best of the wanted formats that this content has.
+    async fn negotiate<'w>(
+        &self,
+        wanted: &'w Wanted,
+    ) -> Result<(&'w Format, Vec<Cid>, Response<Body>), Response<Body>> {
+        let is_name = self.place.namespace == Namespace::Ipns && self.place.below.is_empty();
+        let mut formats = wanted.formats.iter().filter(|format| is_name || **format != Format::IpnsRecord);
+        let Some(first) = formats.clone().next() else {
+            let message = "An ipns-record is had from /ipns/<name>, without a path.";
+            return Err(respond::text(StatusCode::BAD_REQUEST, message));
+        };
+        if *first == Format::IpnsRecord {
+            return Ok((first, Vec::new(), self.record()));
+        }
+        if *first == Format::Raw && self.place.below.is_empty() {
+            return Ok((first, vec![self.root], self.raw(self.root).await?));
+        }
+        let resolved = unixfs::resolve(&self.source, self.root, self.place.below).await;
+        let resolved = resolved.map_err(|error| self.refuse(&error))?;
+        if !resolved.remainder.is_empty() {
+            let message = format!("{} goes on inside of a block, where no link leads.", self.place.path);
+            return Err(respond::text(StatusCode::NOT_IMPLEMENTED, &message));
+        }
+        let chosen = formats.find(|format| has(&resolved.node, &resolved.cid, format));
+        let chosen = chosen.unwrap_or(first);
+        let response = self.as_format(chosen, wanted.html, &resolved).await?;
+        let response = match response {
+            Some(response) => response,
+            // It looked like JSON could be had, and its bytes are none.
+            None => {
+                let other = formats.find(|format| has(&resolved.node, &resolved.cid, format));
+                let other = other.ok_or_else(|| not_acceptable(&resolved.cid, chosen))?;
+                let response = self.as_format(other, wanted.html, &resolved).await?;
+                return Ok((
+                    other,
+                    resolved.roots,
+                    response.ok_or_else(|| not_acceptable(&resolved.cid, other))?,
+                ));
+            }
+        };
+        Ok((chosen, resolved.roots, response))
+    }
+
+    /// `None` where the content has no such form.
+    async fn as_format(
+        &self,
+        format: &Format,
+        html: bool,
+        resolved: &Resolved,
+    ) -> Result<Option<Response<Body>>, Response<Body>> {
+        let cid = resolved.cid;
+        match (format, &resolved.node) {
+            (Format::File, node) => self.content(cid, node, html).await.map(Some),
+            (Format::Raw, _) => self.raw(cid).await.map(Some),
+            (Format::Car(request), _) => self.car(request, resolved).await.map(Some),
+            (Format::IpnsRecord, _) => Ok(None),
+            (Format::Block(format), Node::Other(bytes)) => {
+                Ok(kind_of(&cid, Some(*format)).map(|kind| self.block(cid, bytes.clone(), &kind)))
+            }
+            (Format::Block(BlockFormat::Json), Node::Raw(_) | Node::File(_)) => {
+                self.json(cid, &resolved.node).await
+            }
+            (Format::Block(_), _) => Ok(None),
+        }
+    }
+
+    /// A file, a page, or a block of data.
+    async fn content(&self, cid: Cid, node: &Node, html: bool) -> Answered {
+        let call = self.call;
+        match node {
+            Node::Directory(_) | Node::Shard(_) => self.directory(cid, node).await,
+            Node::Other(bytes) => {
+                let Some(kind) = kind_of(&cid, None) else {
+                    let message =
+                        format!("The codec of {cid} is not known; its block can be had with ?format=raw.");
+                    return Err(respond::text(StatusCode::BAD_REQUEST, &message));
+                };
+                if html && kind.preview {
+                    self.preview(cid, bytes, &kind)
+                } else {
+                    Ok(self.block(cid, bytes.clone(), &kind))
+                }
+            }
+            _ if self.place.is_directory(call) => {
+                let message = "This is a file: its path ends without a slash.";
+                Err(respond::text(StatusCode::NOT_FOUND, message))
+            }
+            _ => {
+                let name = call.path.segments.last().filter(|_| !self.place.below.is_empty());
+                self.send(cid, cid, node, name.map_or("", String::as_str)).await
+            }
+        }
+    }
+
+    /// The index.html of a directory, or else its page of links.
+    async fn directory(&self, cid: Cid, node: &Node) -> Answered {
+        let call = self.call;
+        if !call.path.directory {
+            return Err(redirect::with_slash(call));
+        }
+        match unixfs::entry(&self.source, cid, node, "index.html").await {
+            Ok(index) => {
+                let page =
+                    unixfs::load(&self.source, &index.cid).await.map_err(|error| self.refuse(&error))?;
+                // Tagged as the directory: the tag names what the address does.
+                return self.send(cid, index.cid, &page, "index.html").await;
+            }
+            Err(UnixFsError::NoSuchEntry { .. }) => {}
+            Err(error) => return Err(self.refuse(&error)),
+        }
+        let etag = format!("DirIndex-{}_CID-{cid}", listing::VERSION);
+        // Large directories take many blocks: whoever has the page costs none of them.
+        let page = if respond::is_known(call, &etag) {
+            String::new()
+        } else {
+            let entries = unixfs::list(&self.source, cid, node, listing::MAX_ENTRIES).await;
+            let entries = entries.map_err(|error| self.refuse(&error))?;
+            self.written(|place| listing::page(place, &entries))
+        };
+        Ok(respond::bytes(call, &etag, self.page_cache(), "text/html; charset=utf-8", page.into()))
+    }
+
+    fn preview(&self, cid: Cid, bytes: &Bytes, kind: &Kind) -> Answered {
+        let text = match (cid.codec(), ipld::decode(&cid, bytes)) {
+            (ipld::DAG_CBOR, Some(value)) => format!("{value:#?}"),
+            _ => String::from_utf8_lossy(bytes).into_owned(),
+        };
+        let page = self.written(|place| listing::preview(place, &cid, kind.format, &text));
+        let etag = format!("DagIndex-{}_CID-{cid}", listing::VERSION);
+        Ok(respond::bytes(self.call, &etag, self.page_cache(), "text/html; charset=utf-8", page.into()))
+    }
+
+    /// A page of our own, which knows where it stands.
+    fn written(&self, page: impl FnOnce(&listing::Place<'_>) -> String) -> String {
+        let mut segments = vec![self.place.namespace.name(), self.place.root];
+        segments.extend(self.place.below.iter().map(String::as_str));
+        let gateway = self.place.domain.map_or_else(String::new, |domain| format!("//{domain}"));
+        let path = redirect::ascii(&self.call.raw_path);
+        page(&listing::Place { segments: &segments, gateway: &gateway, path: &path })
+    }
+
+    fn page_cache(&self) -> &str {
+        if self.place.cache_control == IMMUTABLE { PAGE_CACHE } else { self.place.cache_control }
+    }
+
+    /// The bytes of a file, tagged with `tag`.
+    async fn send(&self, tag: Cid, cid: Cid, node: &Node, name: &str) -> Answered {
+        let filename = self.call.parameter("filename").filter(|name| !name.is_empty());
+        let name = filename.as_deref().unwrap_or(name);
+        let (etag, cache_control) = (tag.to_string(), self.place.cache_control);
+        let mut response = match node {
+            Node::Raw(bytes) => {
+                let kind = self.kind(name, || (bytes.slice(..bytes.len().min(4096)), bytes.len() <= 4096));
+                respond::bytes(self.call, &etag, cache_control, kind, bytes.clone())
+            }
+            Node::File(file) => {
+                let content_type = match content_type::is_told_by(name) {
+                    true => content_type::of_name(name),
+                    false => self.look_into(file).await,
+                };
+                let of = Representation { etag: &etag, len: file.size, content_type, cache_control };
+                self::file(self.call, self.source.clone(), file, &of).await?
+            }
+            Node::Symlink(target) => {
+                let target = Bytes::from(target.clone());
+                respond::bytes(self.call, &etag, cache_control, "inode/symlink", target)
+            }
+            Node::Directory(_) | Node::Shard(_) | Node::Other(_) => {
+                let message = format!("{cid} is no file, and index.html has to be one.");
+                return Err(respond::text(StatusCode::NOT_FOUND, &message));
+            }
+        };
+        let download = self.call.parameter("download").is_some_and(|value| value == "true");
+        if download || filename.is_some() {
+            let name = if name.is_empty() { self.place.root } else { name };
+            let kind = if download { "attachment" } else { "inline" };
+            respond::set(&mut response, header::CONTENT_DISPOSITION, &disposition::header(kind, name));
+        }
+        Ok(response)
+    }
+
+    fn kind(&self, name: &str, beginning: impl FnOnce() -> (Bytes, bool)) -> &'static str {
+        if content_type::is_told_by(name) {
+            return content_type::of_name(name);
+        }
+        let (bytes, whole) = beginning();
+        content_type::of_content(&bytes, whole)
+    }
+
+    /// The type by the first bytes, where they are here: a range further on needs none of them.
+    async fn look_into(&self, file: &File) -> &'static str {
+        let mut reader = FileReader::new(self.gateway.held(), file, 0..BEGINNING as u64);
+        let beginning = reader.next().await.ok().flatten().unwrap_or_default();
+        content_type::of_content(&beginning, beginning.len() as u64 == file.size)
+    }
+
+    /// A UnixFS file, if it is JSON.
+    async fn json(&self, cid: Cid, node: &Node) -> Result<Option<Response<Body>>, Response<Body>> {
+        let bytes = match node {
+            Node::Raw(bytes) => bytes.clone(),
+            Node::File(file) if file.size <= MAX_JSON => {
+                let reader = FileReader::new(self.source.clone(), file, 0..file.size);
+                let chunks: Result<Vec<Bytes>, _> = reader.into_stream().try_collect().await;
+                chunks.map_err(|error| self.refuse(&error))?.concat().into()
+            }
+            _ => return Ok(None),
+        };
+        let json = content_type::is_json(&bytes);
+        let (etag, cached) = (cid.to_string(), self.place.cache_control);
+        Ok(json.then(|| respond::bytes(self.call, &etag, cached, "application/json", bytes)))
+    }
+
+    /// A block of a codec that is a format by itself.
+    fn block(&self, cid: Cid, bytes: Bytes, kind: &Kind) -> Response<Body> {
+        let etag = format!("{cid}.{}", kind.format);
+        let cached = self.place.cache_control;
+        let mut response = respond::bytes(self.call, &etag, cached, kind.content_type, bytes);
+        let inline = kind.inline && self.call.parameter("download").is_none_or(|value| value != "true");
+        let disposition = if inline { "inline" } else { "attachment" };
+        self.name(&mut response, disposition, &format!("{cid}.{}", kind.extension));
+        response
+    }
+
+    async fn raw(&self, cid: Cid) -> Answered {
+        let bytes = unixfs::block(&self.source, &cid).await.map_err(|error| self.refuse(&error))?;
+        let (etag, cached) = (format!("{cid}.raw"), self.place.cache_control);
+        let mut response = respond::bytes(self.call, &etag, cached, "application/vnd.ipld.raw", bytes);
+        self.name(&mut response, "attachment", &format!("{cid}.bin"));
+        Ok(response)
+    }
+
+    fn record(&self) -> Response<Body> {
+        let Some(record) = self.gateway.content.record.borrow().clone() else { return not_on_air() };
+        let etag = format!("{}.{}.ipns-record", record.sequence, record.root);
+        let (kind, cached) = ("application/vnd.ipfs.ipns-record", self.place.cache_control);
+        let mut response = respond::bytes(self.call, &etag, cached, kind, record.bytes);
+        self.name(&mut response, "attachment", &format!("{}.ipns-record", self.place.root));
+        response
+    }
+
+    async fn car(&self, request: &CarRequest, resolved: &Resolved) -> Answered {
+        if let (Scope::Entity(Some(range)), Node::File(file)) = (request.scope, &resolved.node) {
+            range.of(file.size).map_err(|error| refusal::of_format(&FormatError::from(error)))?;
+        }
+        if let (Scope::Entity(Some(range)), Node::Raw(bytes)) = (request.scope, &resolved.node) {
+            let outside = range.of(bytes.len() as u64);
+            outside.map_err(|error: CarError| refusal::of_format(&FormatError::from(error)))?;
+        }
+        let etag = request.etag(&resolved.cid, &resolved.visited);
+        let known = respond::is_known(self.call, &etag);
+        let mut response = Response::new(Body::default());
+        respond::set(&mut response, header::ETAG, &format!("W/\"{etag}\""));
+        respond::set(&mut response, header::CACHE_CONTROL, self.place.cache_control);
+        if known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return Ok(response);
+        }
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(request.content_type()));
+        response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
+        self.name(&mut response, "attachment", &format!("{}.car", resolved.cid));
+        if self.call.get {
+            let walk = Walk::new(self.source.clone(), &resolved.visited, resolved.cid, request);
+            *response.body_mut() = self.stream(resolved.cid, walk)?;
+        }
+        Ok(response)
+    }
+
+    /// The CAR as it is made; holds its place among all until it is sent or given up.
+    fn stream(&self, root: Cid, walk: Walk<Source>) -> Result<Body, Response<Body>> {
+        let metrics = &self.gateway.content.metrics;
+        let place = self.gateway.cars.clone().try_acquire_owned().map_err(|_| {
+            refused(metrics, "car_concurrent");
+            respond::unavailable("As many CARs as may be are being sent; try again.")
+        })?;
+        let place = (place, Counted::new(metrics.clone()));
+        let sections = stream::try_unfold((walk, place), |(mut walk, place)| async {
+            match walk.next().await {
+                Ok(section) => Ok(section.map(|section| (section, (walk, place)))),
+                Err(error) => {
+                    if matches!(error, WalkError::TooLarge) {
+                        refused(&place.1.metrics, "car_size");
+                    }
+                    tracing::debug!(%error, "a CAR ended early");
+                    // A pause in which hyper sends what there is, so that the client sees how far it went.
+                    tokio::task::yield_now().await;
+                    Err(BodyError::from(error))
+                }
+            }
+        });
+        Ok(Body::endless(stream::iter([Ok(car::header(&[root]))]).chain(sections).boxed()))
+    }
+
+    /// Names the answer as a file, by the query or else by `own`.
+    fn name(&self, response: &mut Response<Body>, kind: &str, own: &str) {
+        let filename = self.call.parameter("filename").filter(|name| !name.is_empty());
+        let header = disposition::header(kind, filename.as_deref().unwrap_or(own));
+        respond::set(response, header::CONTENT_DISPOSITION, &header);
+    }
+
+    /// The address of what the Accept field asked for.
+    fn location(&self, format: &Format) -> String {
+        let kept = self.call.query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("format="));
+        let mut query: Vec<_> = kept.map(str::to_owned).collect();
+        query.push(format!("format={}", format.name()));
+        if let Format::Car(request) = format {
+            query.retain(|pair| !pair.starts_with("car-"));
+            query.push("car-version=1&car-order=dfs".to_owned());
+            query.push(format!("car-dups={}", if request.duplicates { "y" } else { "n" }));
+        }
+        redirect::ascii(&format!("{}?{}", self.call.raw_path, query.join("&")))
+    }
+
+    fn refuse(&self, error: &UnixFsError) -> Response<Body> {
+        refusal::of(error, self.only_if_cached)
+    }
+}
+
+/// Whether a node may have a form; of JSON in UnixFS only its bytes tell.
+fn has(node: &Node, cid: &Cid, format: &Format) -> bool {
+    match (format, node) {
+        (Format::File | Format::Raw | Format::Car(_), _) => true,
+        (Format::IpnsRecord, _) => false,
+        (Format::Block(format), Node::Other(_)) => kind_of(cid, Some(*format)).is_some(),
+        (Format::Block(format), Node::Raw(_) | Node::File(_)) => *format == BlockFormat::Json,
+        (Format::Block(_), _) => false,
+    }
+}
+
+fn not_acceptable(cid: &Cid, format: &Format) -> Response<Body> {
+    let message = format!(
+        "{cid} is not {} by its codec, and nothing is converted; ?format=raw gives the block.",
+        format.name()
+    );
+    respond::text(StatusCode::NOT_ACCEPTABLE, &message)
+}
+
+/// How a block of a codec is sent.
+struct Kind {
+    content_type: &'static str,
+    format: &'static str,
+    extension: &'static str,
+    inline: bool,
+    /// Whether a browser gets a page about it.
+    preview: bool,
+}
+
+/// The form of a codec, or the one asked for, where the codec has it: DAG-JSON is JSON, DAG-CBOR is CBOR.
+fn kind_of(cid: &Cid, format: Option<BlockFormat>) -> Option<Kind> {
+    use BlockFormat::{Cbor, DagCbor, DagJson, Json};
+    let format = match (cid.codec(), format) {
+        (ipld::DAG_JSON, None | Some(DagJson)) => DagJson,
+        (ipld::DAG_CBOR, None | Some(DagCbor)) => DagCbor,
+        (ipld::JSON, None | Some(Json)) | (ipld::DAG_JSON, Some(Json)) => Json,
+        (ipld::CBOR, None | Some(Cbor)) | (ipld::DAG_CBOR, Some(Cbor)) => Cbor,
+        _ => return None,
+    };
+    let (content_type, name) = match format {
+        DagJson => ("application/vnd.ipld.dag-json", "dag-json"),
+        DagCbor => ("application/vnd.ipld.dag-cbor", "dag-cbor"),
+        Json => ("application/json", "json"),
+        Cbor => ("application/cbor", "cbor"),
+    };
+    let json = matches!(format, DagJson | Json);
+    let (extension, preview) = (if json { "json" } else { "cbor" }, matches!(format, DagJson | DagCbor));
+    Some(Kind { content_type, format: name, extension, inline: json, preview })
+}
+
+/// A file, whole or in part. The first block is read before the head goes out, so that a missing file is an error and
+/// not a short answer.
+pub(super) async fn file<S: BlockSource>(
+    call: &Call,
+    source: S,
+    file: &File,
+    of: &Representation<'_>,
+) -> Answered {
+    let selection = respond::select(call, of.etag, file.size);
+    let mut response = respond::head(&selection, of);
+    let Some(range) = selection.range(file.size).filter(|_| call.get) else { return Ok(response) };
+    let mut reader = FileReader::new(source, file, range.clone());
+    let first = reader.next().await.map_err(|error| refusal::of(&error, false))?;
+    let chunks = stream::iter(first.map(Ok)).chain(reader.into_stream()).map_err(BodyError::from);
+    *response.body_mut() = Body::stream(chunks.boxed(), range.end - range.start);
+    Ok(response)
+}
+
+fn refused(metrics: &Metrics, reason: &'static str) {
+    metrics.gateway_refusals.get_or_create(&RefusalLabel { reason }).inc();
+}
+
+/// One more CAR while it lives.
+struct Counted {
+    metrics: Metrics,
+}
+
+impl Counted {
+    fn new(metrics: Metrics) -> Counted {
+        metrics.gateway_cars.inc();
+        Counted { metrics }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.gateway_cars.dec();
+    }
+}
