@@ -14,8 +14,6 @@ mod support {
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use cid::Cid;
 use ipld_dagpb::PbNode;
@@ -27,9 +25,9 @@ use support::checker::source::FolderSource;
 use support::checker::{Checker, Expectations};
 use support::gateway_listener;
 use support::http_client;
-use support::kubo::{self, ALONE, Kubo, address_of, root_of};
+use support::kubo::{self, ALONE, Kubo, Setup, address_of, root_of};
 use support::media::{Depth, sines, wav};
-use support::station::{Home, REQUEST, Station, wait_until};
+use support::station::{Home, PATIENCE, Station, wait_until};
 
 const RENDITIONS: [&str; 3] = ["lofi", "midfi", "hifi"];
 /// Seconds of audio in a segment.
@@ -238,46 +236,17 @@ fn a_directory_of_thousands_is_the_same_for_kubo_as_for_us() {
     kubo_agrees(&kubo, &root, &blocks.iter().map(|b| (b.cid.to_bytes(), b.data.to_vec())).collect());
 }
 
-/// Publishes the station's newest root under kubo's own name until told to stop.
-fn follow(kubo: &Kubo, station: &Station, stop: &AtomicBool) {
-    let mut known = String::new();
-    while !stop.load(Ordering::Relaxed) {
-        let root = root_of(station);
-        if root != known {
-            kubo.rpc(&format!("name/publish?arg=/ipfs/{root}&allow-offline=true&resolve=false&ttl=1s"));
-            known = root;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn the_gateway_of_kubo_serves_the_live_stream_for_a_minute_without_a_stall() {
     if !(kubo::available() && peers_available() && gateway_listener::browser_available()) {
         return;
     }
     let (_home, station) = on_the_air();
-    let kubo = connected_to(&station);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| follow(&kubo, &station, &stop));
-        let stopped = Stop(&stop);
-        let keys = kubo.rpc_json("key/list?ipns-base=base36");
-        let name = keys["Keys"][0]["Id"].as_str().expect("kubo's own name");
-        let url = format!("{}/ipns/{name}/stream.m3u8", kubo.gateway());
-        wait_until("the stream on kubo's gateway", || {
-            http_client::get(&url, REQUEST).is_ok_and(|answer| answer.status == 200).then_some(())
-        });
-        gateway_listener::listen(&url, &format!("{}/assets/hls.js", station.url), 60);
-        drop(stopped);
+    let kubo = Kubo::start_with(Setup { ipns_over_pubsub: true, ..Setup::default() });
+    kubo.connect(&address_of(&station));
+    let url = format!("{}/ipns/{}/stream.m3u8", kubo.gateway(), station.ipns);
+    wait_until("the stream on kubo's gateway", || {
+        http_client::get(&url, PATIENCE).is_ok_and(|answer| answer.status == 200).then_some(())
     });
-}
-
-/// Ends the follower, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    gateway_listener::listen(&url, &format!("{}/assets/hls.js", station.url), 60);
 }
