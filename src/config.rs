@@ -11,6 +11,7 @@ use crate::http::HttpConfig;
 use crate::ipfs::IpfsConfig;
 use crate::library::LibraryConfig;
 use crate::logging::LogConfig;
+use crate::mirror::{self, MirrorConfig};
 use crate::player::{PlayerConfig, PlayerError};
 use crate::retention::RetentionConfig;
 
@@ -48,6 +49,9 @@ pub struct Config {
     pub ipfs: IpfsConfig,
     /// How much of the past is kept.
     pub retention: RetentionConfig,
+    /// Nodes that hold a copy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirror: Vec<MirrorConfig>,
     /// The web server.
     pub http: HttpConfig,
     /// What is logged.
@@ -139,12 +143,18 @@ impl Config {
         self.ipfs.validate().map_err(owned)?;
         self.retention.validate().map_err(owned)?;
         self.http.validate().map_err(owned)?;
+        mirror::validate(&self.mirror)?;
         self.log.validate().map_err(owned)
     }
 
     /// Folder of the IPFS repo.
     pub fn repo(&self) -> PathBuf {
         self.ipfs.repo.clone().unwrap_or_else(|| self.station.data.join("ipfs"))
+    }
+
+    /// Folder of the archive.
+    pub fn archive(&self) -> PathBuf {
+        self.retention.archive_folder.clone().unwrap_or_else(|| self.station.data.join("archive"))
     }
 
     /// Sections that differ from `other` and are read only at the start.
@@ -156,6 +166,7 @@ impl Config {
             ("hls", self.hls != other.hls),
             ("ipfs", self.ipfs != other.ipfs),
             ("retention", self.retention != other.retention),
+            ("mirror", self.mirror != other.mirror),
             ("http", self.http != other.http),
             ("log", self.log != other.log),
         ];
@@ -245,6 +256,10 @@ mod tests {
         let good = "[[encoder.rendition]]\n# first\nname = \"a\"\nbitrate = 64000\n";
         let error = mistake(&format!("{good}[[encoder.rendition]]\nname = \"a\"\nbitrate = 96000\n"));
         assert_eq!((error.line, error.key.as_str()), (Some(5), "encoder.rendition[1]"));
+
+        let mirrors = "[[mirror]]\nurl = \"http://a:5001\"\n\n[[mirror]]\nurl = \"https://b:5001\"\n";
+        let error = mistake(mirrors);
+        assert_eq!((error.line, error.key.as_str()), (Some(4), "mirror[1]"));
 
         let error = mistake("[radio]\n");
         assert_eq!((error.line, error.key.as_str()), (Some(1), "radio"));

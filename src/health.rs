@@ -6,6 +6,7 @@
 //! Times are taken from the monotonic clock and turned into wall-clock time only when a report is made, so a
 //! board whose clock is set late tells the right times from then on, also for what happened before.
 
+mod mirrors;
 mod name;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{SerializeMap, Serializer};
 use tokio::time::Instant;
 
+pub use mirrors::{MirrorHealth, MirrorReport, MirrorState};
 pub use name::NameReport;
 
 /// Bounds the list of unplayable files in a report; all of them are counted.
@@ -32,6 +34,7 @@ pub struct Health {
 struct Inner {
     started: Instant,
     stages: Vec<Stage>,
+    mirrors: Vec<mirrors::Mirror>,
     air: Air,
     newest: Option<u64>,
     lead: Duration,
@@ -122,6 +125,9 @@ pub struct Report {
     /// The stages in the order of registration; a map by name in JSON.
     #[serde(serialize_with = "stages_as_map")]
     pub stages: Vec<StageReport>,
+    /// The mirrors in the order of registration; a map by name in JSON, left out where there are none.
+    #[serde(serialize_with = "mirrors_as_map", skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<MirrorReport>,
     /// Library counts.
     pub library: LibraryReport,
     /// The station's IPNS name.
@@ -193,6 +199,7 @@ impl Health {
         let inner = Inner {
             started: Instant::now(),
             stages: Vec::new(),
+            mirrors: Vec::new(),
             air: Air::NotYet,
             newest: None,
             lead: Duration::ZERO,
@@ -275,6 +282,7 @@ impl Health {
             lead_seconds: inner.lead.as_secs_f64(),
             uptime_seconds: now.duration_since(inner.started).as_secs(),
             stages,
+            mirrors: inner.mirrors.iter().map(|mirror| mirror.report(now, wall)).collect(),
             library: inner.library_report(),
             name: inner.name.report(now, wall),
         }
@@ -419,6 +427,10 @@ fn stages_as_map<S: Serializer>(stages: &[StageReport], serializer: S) -> Result
         map.serialize_entry(stage.name, stage)?;
     }
     map.end()
+}
+
+fn mirrors_as_map<S: Serializer>(mirrors: &[MirrorReport], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(mirrors.iter().map(|mirror| (&mirror.name, mirror)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod blocks;
 pub mod car;
 pub mod identity;
 pub mod ipld;
+pub mod imports;
 pub mod ipns;
 pub mod names;
 pub mod node;
@@ -14,6 +15,7 @@ pub mod peers;
 pub mod private_network;
 mod stored_records;
 mod swarm_routing;
+pub mod traversal;
 pub mod unixfs;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ use thiserror::Error;
 
 use crate::clock::ClockTrust;
 pub use block::Block;
-pub use blocks::Blocks;
+pub use blocks::{BlockSource, Blocks};
 pub use identity::Identity;
 pub use node::Node;
 pub use peers::Peers;

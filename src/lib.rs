@@ -6,6 +6,7 @@
 //! ```
 
 pub mod appliance;
+pub mod archive;
 pub mod audio;
 pub mod clock;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod ipfs;
 pub mod library;
 pub mod logging;
 pub mod metrics;
+pub mod mirror;
 pub mod player;
 pub mod publisher;
 pub mod retention;

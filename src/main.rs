@@ -1,5 +1,6 @@
 //! Command line of the station: arguments, logging, configuration, signals, exit code.
 
+mod car_command;
 mod progress;
 
 use std::io::{self, Write};
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use car_command::CarCommand;
 use clap::{Args, Parser, Subcommand};
 use indicatif::MultiProgress;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,6 +48,9 @@ enum Command {
         /// The station.toml to check.
         file: PathBuf,
     },
+    /// Moves trees of blocks out of the repo and into it, while the station is not running.
+    #[command(subcommand)]
+    Car(CarCommand),
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +113,7 @@ fn main() -> ExitCode {
         None => run(&cli.run),
         Some(Command::Run(args)) => run(&args),
         Some(Command::Init(args)) => init(args),
+        Some(Command::Car(command)) => car_command::run(command),
         Some(Command::CheckConfig { file }) => Config::load(&file)
             .map(|_| say(&format!("{} is a valid configuration", file.display())))
             .map_err(Failure::Config),

@@ -53,6 +53,20 @@ pub struct RequestLabel {
 pub struct RefusalLabel {
     /// The limit that was met.
     pub reason: &'static str,
+/// Counts per mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MirrorLabel {
+    /// Name of the mirror, as configured.
+    pub mirror: String,
+}
+
+/// Counts per mirror and outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MirrorPushLabel {
+    /// Name of the mirror, as configured.
+    pub mirror: String,
+    /// `ok` or `failed`.
+    pub result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +95,12 @@ pub struct Metrics {
     pub block_bytes: Gauge,
     /// Blocks that left the retention window.
     pub blocks_removed: Counter,
+    /// Segments written to the archive.
+    pub archive_segments: Counter,
+    /// Segments that the archive could not take.
+    pub archive_segments_lost: Counter,
+    /// Bytes of the archive's files.
+    pub archive_bytes: Gauge,
     /// Sequence number of the newest IPNS record.
     pub ipns_sequence: Gauge,
     /// IPNS records on their way.
@@ -119,6 +139,14 @@ pub struct Metrics {
     pub gateway_fetched_bytes: Counter,
     /// CARs on their way.
     pub gateway_cars: Gauge,
+    /// Ticks that were offered to a mirror, per mirror and result.
+    pub mirror_pushes: Family<MirrorPushLabel, Counter>,
+    /// Bytes of CARs handed to connections, per mirror.
+    pub mirror_bytes: Family<MirrorLabel, Counter>,
+    /// Ticks that went with a later one, per mirror.
+    pub mirror_ticks_merged: Family<MirrorLabel, Counter>,
+    /// Ticks that a mirror does not have yet.
+    pub mirror_lag_ticks: Family<MirrorLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -139,6 +167,9 @@ impl Metrics {
             blocks: Gauge::default(),
             block_bytes: Gauge::default(),
             blocks_removed: Counter::default(),
+            archive_segments: Counter::default(),
+            archive_segments_lost: Counter::default(),
+            archive_bytes: Gauge::default(),
             ipns_sequence: Gauge::default(),
             names: NameMetrics::default(),
             newest_segment: Gauge::default(),
@@ -158,6 +189,10 @@ impl Metrics {
             gateway_refusals: Family::default(),
             gateway_fetched_bytes: Counter::default(),
             gateway_cars: Gauge::default(),
+            mirror_pushes: Family::default(),
+            mirror_bytes: Family::default(),
+            mirror_ticks_merged: Family::default(),
+            mirror_lag_ticks: Family::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
@@ -165,6 +200,7 @@ impl Metrics {
         metrics.names.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
+        metrics.register_mirrors(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -200,6 +236,11 @@ impl Metrics {
         registry.register("block_bytes", "Bytes of the blocks held", self.block_bytes.clone());
         let removed = self.blocks_removed.clone();
         registry.register("blocks_removed", "Blocks that left the retention window", removed);
+        let archived = self.archive_segments.clone();
+        registry.register("archive_segments", "Segments written to the archive", archived);
+        let lost = self.archive_segments_lost.clone();
+        registry.register("archive_segments_lost", "Segments that the archive could not take", lost);
+        registry.register("archive_bytes", "Bytes of the archive", self.archive_bytes.clone());
         let sequence = self.ipns_sequence.clone();
         registry.register("ipns_sequence", "Sequence number of the newest IPNS record", sequence);
     }
@@ -232,6 +273,16 @@ impl Metrics {
         registry.register("gateway_fetched_bytes", "Bytes of blocks fetched for clients", fetched);
         registry.register("gateway_cars", "CARs on their way", self.gateway_cars.clone());
     }
+
+    fn register_mirrors(&self, registry: &mut Registry) {
+        let pushes = self.mirror_pushes.clone();
+        registry.register("mirror_pushes", "Ticks offered to a mirror by result", pushes);
+        registry.register("mirror_bytes", "Bytes of CARs handed to connections", self.mirror_bytes.clone());
+        let merged = self.mirror_ticks_merged.clone();
+        registry.register("mirror_ticks_merged", "Ticks that went with a later one", merged);
+        let lag = self.mirror_lag_ticks.clone();
+        registry.register("mirror_lag_ticks", "Ticks that a mirror does not have yet", lag);
+    }
 }
 
 #[cfg(test)]
@@ -251,6 +302,9 @@ mod tests {
             blocks: _,
             block_bytes: _,
             blocks_removed: _,
+            archive_segments: _,
+            archive_segments_lost: _,
+            archive_bytes: _,
             ipns_sequence: _,
             names,
             newest_segment: _,
@@ -270,6 +324,10 @@ mod tests {
             gateway_refusals,
             gateway_fetched_bytes: _,
             gateway_cars: _,
+            mirror_pushes,
+            mirror_bytes,
+            mirror_ticks_merged,
+            mirror_lag_ticks,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
@@ -281,6 +339,11 @@ mod tests {
         }
         names.refuse("dht", "forged");
         gateway_refusals.get_or_create(&RefusalLabel { reason: "fetch_bytes" }).inc();
+        mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();
+        let nas = MirrorLabel { mirror: "nas".to_owned() };
+        mirror_bytes.get_or_create(&nas).inc();
+        mirror_ticks_merged.get_or_create(&nas).inc();
+        mirror_lag_ticks.get_or_create(&nas).set(1);
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.

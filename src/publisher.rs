@@ -2,7 +2,8 @@
 //!
 //! Takes [`Segment`]s from hls and stores each at once, ahead of its airtime; at airtime a *tick* lists it in the
 //! playlists, rebuilds the directories from links and signs one record. Gives the [`StreamTree`] to http and [`Tick`]s to
-//! retention. A crash loses nothing that was stored: the catalogue beside the repo is written before the air.
+//! retention. A crash loses nothing that was on air, and of the lead what was stored since the last tick: the catalogue
+//! beside the repo is written before the air.
 
 pub mod catalogue;
 pub mod live_window;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::health::{Health, StageHealth};
-use crate::hls::multivariant_playlist::{MultivariantPlaylist, Variant, codecs};
+pub use crate::hls::multivariant_playlist::{MultivariantPlaylist, Variant, codecs};
 use crate::hls::{CodecParameters, HEAD_START, Segment};
 use crate::ipfs::ipns::SignedRecord;
 use crate::ipfs::{Block, Blocks, Identity, IpfsError};
@@ -36,7 +37,7 @@ use catalogue::Catalogue;
 use live_window::StoredSegment;
 use numbers::Numbers;
 pub use station::Station;
-use stream_tree::{Entry, StreamTree};
+use stream_tree::{ARCHIVE, Entry, StreamTree};
 
 /// Why the publisher stage stopped.
 #[derive(Debug, Error)]
@@ -61,8 +62,8 @@ pub enum PublisherError {
 /// What one tick changed, for retention.
 #[derive(Debug, Clone, Default)]
 pub struct Tick {
-    /// Segments that came on air: number and bytes of all renditions.
-    pub aired: Vec<(u64, u64)>,
+    /// Segments that came on air.
+    pub aired: Vec<StoredSegment>,
     /// Blocks that the tree does not need any more.
     pub unlinked: Vec<Cid>,
 }
@@ -135,6 +136,8 @@ pub struct Publisher {
     pub input: Arc<Mutex<mpsc::Receiver<Segment>>>,
     /// First segment number to keep, from retention.
     pub keep_from: watch::Receiver<u64>,
+    /// The archive's folder, where there is one: an entry of the root.
+    pub archive: watch::Receiver<Option<Entry>>,
     /// Addresses of the node, as they become known.
     pub addresses: watch::Receiver<Vec<String>>,
     /// What is on air.
@@ -246,7 +249,6 @@ impl Publisher {
             tracing::error!(n, "a segment number came twice; the segment is dropped");
         }
         published.pending = None;
-        self.save(published).await;
         self.health.progress();
         Ok(())
     }
@@ -280,7 +282,7 @@ impl Publisher {
         let mut revealed_any = false;
         while self.next_reveal(published).is_some_and(|due| due <= Instant::now()) {
             let revealed = published.catalogue.window.reveal(self.settings.playlist_segments);
-            published.backlog.aired.extend(revealed.map(|segment| (segment.n, segment.bytes())));
+            published.backlog.aired.extend(revealed.cloned());
             published.last_reveal = Some(Instant::now());
             revealed_any = true;
         }
@@ -303,6 +305,7 @@ impl Publisher {
         published.backlog.unlinked.extend(published.tree_blocks.difference(&now));
         published.tree_blocks = now;
         let (root, newest) = (tree.root, tree.newest);
+        published.catalogue.root = Some(root);
         // Before anybody sees it, so that a restart never shows less.
         self.save(published).await;
         self.tree.send_replace(Some(Arc::new(tree)));
@@ -346,6 +349,7 @@ impl Publisher {
     fn build(&self, published: &Published) -> (StreamTree, Vec<Block>) {
         let catalogue = &published.catalogue;
         let mut files: HashMap<String, Entry> = HashMap::new();
+        files.extend(self.archive.borrow().map(|archive| (ARCHIVE.to_owned(), archive)));
         let mut blocks = Vec::new();
         for (index, parameters) in catalogue.parameters.iter().enumerate() {
             let name = &parameters.rendition;

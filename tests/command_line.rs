@@ -23,7 +23,8 @@ fn told(output: Output) -> (Option<i32>, String, String) {
 fn help_names_every_flag_and_command() {
     let (code, out, err) = run(&["--help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    for word in ["--config", "--music", "--data", "--http", "--offline", "init", "check-config", "--version"]
+    for word in
+        ["--config", "--music", "--data", "--http", "--offline", "init", "check-config", "car", "--version"]
     {
         assert!(out.contains(word), "{word}:\n{out}");
     }

@@ -37,6 +37,8 @@ fn documented(page: &str) -> BTreeMap<String, String> {
 fn built_in(config: &Table) -> BTreeMap<String, Value> {
     let mut keys = BTreeMap::new();
     for (section, content) in config {
+        // A list of blocks at the top, such as [[mirror]].
+        let content = content.as_array().and_then(|list| list.first()).unwrap_or(content);
         for (key, value) in content.as_table().expect("the top level is sections") {
             // One of a list of tables, or a section below the section.
             let list = value.as_array().and_then(|list| list.first()?.as_table()).or(value.as_table());
@@ -56,6 +58,8 @@ fn defaults() -> Table {
     let mut config = Config::default();
     config.ipfs.repo = Some(PathBuf::new());
     config.ipfs.swarm_key = Some(PathBuf::new());
+    let mirror = "url = 'http://nas.local:5001'\nname = 'nas'\nauthorization = 'bearer:x'";
+    config.mirror = vec![toml::from_str(mirror).expect("a mirror")];
     let text = toml::to_string(&config).expect("a configuration can be written");
     toml::from_str(&text).expect("what was written can be read")
 }
@@ -76,6 +80,10 @@ fn the_configuration_page_tells_the_defaults() {
         match page[&key].as_str() {
             "not set" => assert!(["ipfs.repo", "ipfs.swarm_key"].contains(&key.as_str()), "{key}"),
             "must be given" => assert!(key.starts_with("encoder.rendition."), "{key}"),
+            "not set" => {
+                assert!(["ipfs.repo", "mirror.name", "mirror.authorization"].contains(&&*key), "{key}")
+            }
+            "must be given" => assert!(key.starts_with("encoder.rendition.") || key == "mirror.url", "{key}"),
             cell => {
                 let text = format!("value = {}", cell.trim_matches('`'));
                 let table: Table = toml::from_str(&text).unwrap_or_else(|error| panic!("{key}: {error}"));

@@ -16,21 +16,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
+use futures::future::BoxFuture;
 use skywave::clock::{SteppedClock, WallClock};
 use skywave::encoder::CodecParameters;
 use skywave::health::Health;
 use skywave::hls::Segment;
 use skywave::hls::timeline::Slot;
-use skywave::ipfs::{Blocks, Identity, IpfsConfig, Node};
+use skywave::ipfs::{Blocks, Identity, IpfsConfig, IpfsError, Node};
 use skywave::metrics::Metrics;
 use skywave::publisher::catalogue::Catalogue;
 use skywave::publisher::numbers::Numbers;
 use skywave::publisher::stream_tree::{self, StreamTree};
 use skywave::publisher::{Published, Publisher, PublisherSettings, Station as StationJson};
-use skywave::retention::{GRACE, Retention, RetentionConfig};
+use skywave::retention::{GRACE, Remover, Retention, RetentionConfig};
 use skywave::state::{Durability, StateFile};
 use skywave::supervisor::Supervisor;
-use support::simulation::{OCTOBER_2026, scratch};
+use support::simulation::{self, OCTOBER_2026, scratch};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,11 @@ struct Rig {
 
 impl Rig {
     fn start(blocks: Blocks, folder: &Path, window: RetentionConfig) -> Self {
+        let remover = Arc::new(blocks.clone());
+        Self::start_with(blocks, remover, folder, window)
+    }
+
+    fn start_with(blocks: Blocks, remover: Arc<dyn Remover>, folder: &Path, window: RetentionConfig) -> Self {
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
         let (clock, origin) = (SteppedClock::starting_at(OCTOBER_2026), Instant::now());
         let (segments, input) = mpsc::channel(2);
@@ -78,6 +84,7 @@ impl Rig {
             catalogue_file: StateFile::new(&catalogue, Durability::Process),
             input: Arc::new(Mutex::new(input)),
             keep_from,
+            archive: watch::channel(None).1,
             addresses: watch::channel(Vec::new()).1,
             tree: tree_sender,
             record: watch::channel(None).0,
@@ -90,9 +97,10 @@ impl Rig {
         });
         let retention = Arc::new(Retention {
             window: Mutex::new(window.window(SEGMENT)),
-            blocks: blocks.clone(),
+            remover,
             input: Arc::new(Mutex::new(tick_input)),
             keep_from: keep_sender,
+            archive: None,
             leaving: Mutex::new(VecDeque::new()),
             health: health.stage("retention", None),
             metrics: metrics.clone(),
@@ -182,6 +190,10 @@ impl Rig {
     }
 }
 
+fn window(seconds: u64, megabytes: u64) -> RetentionConfig {
+    RetentionConfig { window: Duration::from_secs(seconds), megabytes, ..RetentionConfig::default() }
+}
+
 fn raw(cid: &Cid) -> Cid {
     Cid::new_v1(0x55, *cid.hash())
 }
@@ -240,11 +252,11 @@ impl Memory {
 #[tokio::test(start_paused = true)]
 async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memory_is_flat() {
     let folder = scratch();
-    let window = RetentionConfig { window: Duration::from_secs(120), megabytes: 1 };
+    let window = window(120, 1);
     let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
     let (mut memory, mut newest, mut settled) = (Memory::default(), 0, 0);
     let init = skywave::ipfs::Block::raw("init").cid;
-    for tick in 0..6_000 {
+    for tick in 0..10_000 {
         rig.feed(300).await;
         if tick < LEAD + 2 {
             continue;
@@ -266,7 +278,7 @@ async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memo
         }
     }
     let grown = resident().saturating_sub(settled);
-    assert!(grown < 4_000_000, "{grown} bytes more after 4,000 ticks");
+    assert!(grown < 4_000_000, "{grown} bytes more after 8,000 ticks");
     assert_eq!((rig.restarts("publisher"), rig.restarts("retention")), (0, 0));
     rig.stop.cancel();
 }
@@ -275,7 +287,7 @@ async fn after_thousands_of_ticks_the_store_holds_window_lead_and_grace_and_memo
 async fn the_byte_limit_shortens_the_window_and_never_below_three_segments() {
     for (bytes, least, most) in [(50_000, 9, 11), (400_000, 3, 4)] {
         let folder = scratch();
-        let window = RetentionConfig { window: Duration::from_secs(3_600), megabytes: 1 };
+        let window = window(3_600, 1);
         let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
         for tick in 0..60 {
             rig.feed(bytes).await;
@@ -304,7 +316,7 @@ async fn a_store_that_refuses_writes_for_a_while_costs_no_segment() {
     let repo = folder.path().join("repo");
     let config = IpfsConfig { offline: true, ..IpfsConfig::default() };
     let node = Node::start(&config, Identity::generate(), &repo).await.unwrap();
-    let window = RetentionConfig { window: Duration::from_secs(600), megabytes: 64 };
+    let window = window(600, 64);
     let mut rig = Rig::start(node.blocks().clone(), folder.path(), window);
     let mut newest = 0;
     for _ in 0..LEAD + 6 {
@@ -366,4 +378,88 @@ async fn a_station_that_runs_dry_says_that_it_is_off_air_and_comes_back() {
         .await
         .is_ok()
     );
+}
+
+/// A store that takes for ever over a removal while it is told to.
+struct Hanging {
+    blocks: Blocks,
+    hangs: watch::Sender<bool>,
+}
+
+impl Remover for Hanging {
+    fn remove(&self, cid: Cid) -> BoxFuture<'_, Result<(), IpfsError>> {
+        Box::pin(async move {
+            let _ = self.hangs.subscribe().wait_for(|hangs| !hangs).await;
+            self.blocks.remove(&cid).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_at_removing_holds_up_no_tick_and_is_clean_again_afterwards() {
+    let folder = scratch();
+    let blocks = Blocks::in_memory();
+    let hanging = Arc::new(Hanging { blocks: blocks.clone(), hangs: watch::channel(true).0 });
+    let mut rig = Rig::start_with(blocks, hanging.clone(), folder.path(), window(60, 1));
+    let mut memory = Memory::default();
+    let mut last = None;
+    for tick in 0..400 {
+        rig.feed(300).await;
+        if tick < LEAD + 2 {
+            continue;
+        }
+        let tree = rig.tick().await;
+        memory.note(&rig.needed(&tree));
+        let now = Instant::now();
+        let gap = last.replace(now).map_or(SEGMENT, |last| now - last);
+        assert!(tick < LEAD + 8 || gap <= SEGMENT + Duration::from_millis(20), "{gap:?} before tick {tick}");
+        let segments = tree.entries.keys().filter(|path| path.ends_with(".m4s")).count() / 2;
+        assert!(segments <= 17, "{segments} segments: the window goes on meanwhile");
+        if tick == 300 {
+            assert!(rig.held().await.len() > 2_000, "nothing was removed so far");
+            hanging.hangs.send_replace(false);
+        }
+    }
+    let (held, init) = (rig.held().await, skywave::ipfs::Block::raw("init").cid);
+    memory.judge(&held, &rig.blocks.pinned().await.unwrap().iter().map(raw).collect(), &init);
+    assert_eq!((rig.restarts("publisher"), rig.restarts("retention")), (0, 0));
+    rig.stop.cancel();
+}
+
+/// The shard folders of a repo, and how many of them are empty.
+fn shards(repo: &Path) -> (usize, usize) {
+    let stores = ["blockstore", "datastore/pins"].map(|store| repo.join(store));
+    let all: Vec<_> = stores.iter().flat_map(|store| std::fs::read_dir(store).unwrap()).flatten().collect();
+    let folders = all.iter().filter(|entry| entry.path().is_dir());
+    let empty = folders.clone().filter(|entry| std::fs::read_dir(entry.path()).unwrap().next().is_none());
+    (folders.clone().count(), empty.count())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_leaves_no_empty_folder_and_nothing_that_is_older_than_the_window() {
+    let folder = scratch();
+    let config = simulation::config(folder.path());
+    let clock = SteppedClock::starting_at(OCTOBER_2026);
+    let mut station = simulation::Station::start(&config, &clock).await;
+    for _ in 0..60 {
+        station.tick().await;
+    }
+    station.appliance.stop().await;
+    let (all, empty) = shards(&config.repo());
+    // Two characters in base 32 name a shard: more than these there can never be.
+    assert!(all <= 2 * 1_024 && empty > 0, "{all} shards, {empty} of them empty");
+    // An hour later.
+    clock.step(3_600_000);
+    let mut station = simulation::Station::start(&config, &clock).await;
+    let (all, empty) = shards(&config.repo());
+    assert!(all > 0 && empty == 0, "{empty} of {all} shards are empty");
+    let mut tree = station.tick().await;
+    for _ in 0..4 {
+        tree = station.tick().await;
+    }
+    let segments = tree.entries.keys().filter_map(|path| path.split_once('/')?.1.strip_suffix(".m4s"));
+    let numbers: Vec<u64> = segments.map(|n| n.parse().unwrap()).collect();
+    assert!(numbers.iter().all(|n| tree.newest - n < 60_000 / 3_840 + 1), "{numbers:?}");
+    assert!(!numbers.is_empty());
+    station.appliance.stop().await;
 }

@@ -1,7 +1,10 @@
 //! Makes what the run before left fit for this one.
 
+use std::path::Path;
+
+use cid::Cid;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::StartError;
 use crate::clock::SharedClock;
@@ -9,8 +12,10 @@ use crate::config::Config;
 use crate::encoder::EncoderSet;
 use crate::hls::timeline::Last;
 use crate::hls::{Hls, cmaf};
+use crate::ipfs::block::RAW;
+use crate::ipfs::imports::Imports;
 use crate::ipfs::{Block, Node};
-use crate::publisher::catalogue::Catalogue;
+use crate::publisher::catalogue::{Catalogue, Durable};
 use crate::publisher::numbers::Numbers;
 use crate::publisher::stream_tree::Entry;
 use crate::retention;
@@ -50,10 +55,47 @@ pub(super) async fn restore(
         Catalogue::new(segment_ms, parameters, init, numbers.discontinuities())
     });
     let now = Hls::reading(clock, origin);
-    let last = catalogue.settle(node.blocks(), &config.hls, now, numbers.last_segment()).await?;
-    let removed = retention::sweep(node.blocks(), &catalogue.needed()).await?;
+    let durable = Durable { segment: numbers.last_segment(), discontinuities: numbers.discontinuities() };
+    // One listing of the store: asking for each block of a window of hours takes seconds.
+    let last = catalogue.settle(&node.blocks().list().await, &config.hls, now, durable);
+    sweep(config, node, &catalogue).await?;
+    remove_empty_folders(&config.repo());
+    Ok(Restored { catalogue, catalogue_file, numbers, last, encoder_delay })
+}
+
+/// Removes what a crash left in the repo: all but the window and what the owner imported.
+async fn sweep(config: &Config, node: &Node, catalogue: &Catalogue) -> Result<(), StartError> {
+    let data = &config.station.data;
+    let imports = Imports::load(data)?;
+    if Imports::damaged(data) {
+        warn!("nobody knows what was imported: leftovers stay until imports.json.damaged is taken away");
+        return Ok(());
+    }
+    node.blocks().keep(imports.blocks());
+    let mut needed = catalogue.needed();
+    // The store may list a block under the raw codec, whatever it is.
+    needed.extend(imports.blocks().map(|cid| Cid::new_v1(RAW, *cid.hash())));
+    let removed = retention::sweep(node.blocks(), &needed).await?;
     if removed > 0 {
         info!(blocks = removed, "removed what the run before left over");
     }
-    Ok(Restored { catalogue, catalogue_file, numbers, last, encoder_delay })
+    let mut missing = 0;
+    for cid in imports.blocks() {
+        missing += usize::from(!node.blocks().contains(cid).await?);
+    }
+    if missing > 0 {
+        warn!(blocks = missing, "imported blocks are not in the repo any more; import them again");
+    }
+    Ok(())
+}
+
+/// Removes the shard folders of the repo that hold no block and no pin any more. Only at the start: a store that is about
+/// to write into one must not find it gone.
+fn remove_empty_folders(repo: &Path) {
+    let stores = ["blockstore", "datastore/pins"].map(|store| repo.join(store));
+    let shards = stores.iter().filter_map(|store| std::fs::read_dir(store).ok()).flatten().flatten();
+    for shard in shards.filter(|shard| shard.file_type().is_ok_and(|kind| kind.is_dir())) {
+        // Refused by the system where the folder holds anything.
+        let _ = std::fs::remove_dir(shard.path());
+    }
 }

@@ -12,19 +12,26 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::restore::Restored;
+use crate::archive::lending::Lending;
+use crate::archive::{Archive, ArchiveSettings, Kept, Rendition, Store};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::Encoder;
 use crate::health::{Health, LibraryHealth, StageHealth};
-use crate::hls::{Hls, Resume, Segment};
+use crate::hls::{CodecParameters, Hls, Resume, Segment};
 use crate::http::{self, Bound, Content};
 use crate::ipfs::ipns::SignedRecord;
 use crate::ipfs::names::{NamePublisher, Resolver};
 use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
+use crate::mirror::kubo::{Kubo, Tcp};
+use crate::mirror::{Mirror, MirrorConfig, Mirrors};
 use crate::player::{PcmBlock, PlayerActor, PlayerHandle};
-use crate::publisher::{Published, Publisher, PublisherSettings, Station};
+use crate::publisher::catalogue::Catalogue;
+use crate::publisher::live_window::StoredSegment;
+use crate::publisher::stream_tree::Entry;
+use crate::publisher::{Published, Publisher, PublisherSettings, Station, codecs};
 use crate::retention::Retention;
 use crate::supervisor::Supervisor;
 
@@ -32,8 +39,13 @@ use crate::supervisor::Supervisor;
 const CHANNEL: usize = 2;
 /// Ticks that wait for retention.
 const TICKS: usize = 256;
+/// Segments that wait for the archive: four minutes.
+const ARCHIVED: usize = 64;
 /// A stage that says nothing for this long hangs.
 const STALL_AFTER: Duration = Duration::from_secs(20);
+
+/// How retention and the publisher reach the archive.
+type ArchiveEnds = (mpsc::Sender<StoredSegment>, watch::Receiver<Option<Entry>>);
 
 /// What every stage is made from.
 pub(super) struct Parts<'a> {
@@ -173,8 +185,14 @@ impl Wiring {
         let (record_sender, record) = watch::channel(None);
         let (seen_sender, highest_seen) = watch::channel(0);
         let (tick_sender, ticks) = mpsc::channel(TICKS);
+        let (archive, archived) = match config.retention.archive {
+            true => Some(self.archive(parts, &restored.catalogue)).unzip(),
+            false => (None, None),
+        };
+        let (to_archive, archive_link) = archive.unzip();
+        let archive_link = archive_link.unwrap_or_else(|| watch::channel(None).1);
         let aired = restored.catalogue.window.aired().map(|s| (s.n, s.bytes())).collect();
-        let retention = self.retention(parts, keep_sender, ticks, aired);
+        let retention = self.retention(parts, keep_sender, ticks, to_archive, aired);
         let station_name = Station::new(config.station.name.clone(), ipns_name.clone());
         let report = parts.health.stage("publisher", Some(STALL_AFTER));
         let publisher = Arc::new(Publisher {
@@ -197,6 +215,7 @@ impl Wiring {
             catalogue_file: restored.catalogue_file,
             input: Arc::new(Mutex::new(segments)),
             keep_from,
+            archive: archive_link,
             addresses,
             tree: tree_sender,
             record: record_sender,
@@ -213,10 +232,13 @@ impl Wiring {
         });
         self.stages.push(retention);
         let resolver = self.names(parts, record.clone(), seen_sender);
+        let store = archived.as_ref().map(|(_, store)| store.clone());
+        self.stages.extend(archived.into_iter().flat_map(|(stages, _)| stages));
         let node = parts.node.clone();
         self.spawn("addresses", |cancel| async move { node.follow_addresses(address_sender, cancel).await });
+        let blocks = parts.node.blocks();
         let content = Content {
-            blocks: parts.node.blocks().clone(),
+            blocks: store.map_or_else(|| blocks.clone(), |store| blocks.with_source(store)),
             tree,
             record,
             station,
@@ -266,6 +288,7 @@ impl Wiring {
         parts: &Parts<'_>,
         keep_from: watch::Sender<u64>,
         ticks: mpsc::Receiver<crate::publisher::Tick>,
+        archive: Option<mpsc::Sender<StoredSegment>>,
         aired: Vec<(u64, u64)>,
     ) -> Stage {
         let mut window = parts.config.retention.window(parts.config.hls.segment);
@@ -275,9 +298,10 @@ impl Wiring {
         let report = parts.health.stage("retention", Some(STALL_AFTER));
         let retention = Arc::new(Retention {
             window: Mutex::new(window),
-            blocks: parts.node.blocks().clone(),
+            remover: Arc::new(parts.node.blocks().clone()),
             input: Arc::new(Mutex::new(ticks)),
             keep_from,
+            archive,
             leaving: Mutex::new(VecDeque::new()),
             health: report.clone(),
             metrics: parts.metrics.clone(),
@@ -287,6 +311,82 @@ impl Wiring {
             async move { retention.run(cancel).await }
         });
         self.stages.pop().expect("the stage that was started just now")
+    }
+
+    /// The archive and what lends it to peers; both stop after retention.
+    fn archive(
+        &mut self,
+        parts: &Parts<'_>,
+        catalogue: &Catalogue,
+    ) -> (ArchiveEnds, (Vec<Stage>, Arc<Store>)) {
+        let (sender, input) = mpsc::channel(ARCHIVED);
+        let (link_sender, link) = watch::channel(None);
+        let store = Arc::<Store>::default();
+        let rendition = |(p, init): (&CodecParameters, &Entry)| Rendition {
+            name: p.rendition.clone(),
+            codecs: codecs(&p.audio_specific_config),
+            init: *init,
+        };
+        let report = parts.health.stage("archive", None);
+        let archive = Arc::new(Archive {
+            settings: ArchiveSettings {
+                folder: parts.config.archive(),
+                max_bytes: parts.config.retention.archive_megabytes.saturating_mul(1_000_000),
+            },
+            renditions: catalogue.parameters.iter().zip(&catalogue.init).map(rendition).collect(),
+            blocks: parts.node.blocks().clone(),
+            store: store.clone(),
+            input: Arc::new(Mutex::new(input)),
+            kept: Mutex::new(Kept::new(catalogue.window.aired().cloned().collect())),
+            link: link_sender,
+            health: report.clone(),
+            metrics: parts.metrics.clone(),
+        });
+        self.supervise(report, "archive", move |cancel| {
+            let archive = archive.clone();
+            async move { archive.run(cancel).await }
+        });
+        let report = parts.health.stage("lending", None);
+        let lending = Arc::new(Lending {
+            wants: parts.node.clone(),
+            blocks: parts.node.blocks().clone(),
+            store: store.clone(),
+            lent: Mutex::default(),
+            health: report.clone(),
+        });
+        self.supervise(report, "lending", move |cancel| {
+            let lending = lending.clone();
+            async move { lending.run(cancel).await }
+        });
+        let stages = self.stages.split_off(self.stages.len() - 2);
+        ((sender, link), (stages, store))
+    }
+
+    /// Behind the publisher, and nothing waits for them.
+    pub(super) fn mirrors(&mut self, parts: &Parts<'_>, content: &Content) {
+        let mirror = |config: &MirrorConfig| {
+            let endpoint = config.endpoint().expect("a configuration is validated before it gets here");
+            let name = config.name();
+            Mirror {
+                kubo: Kubo::new(endpoint, Arc::new(Tcp)),
+                pin_name: format!("skywave/{}", content.ipns_name),
+                queue: config.queue,
+                blocks: content.blocks.clone(),
+                tree: content.tree.clone(),
+                health: parts.health.mirror(&name),
+                metrics: parts.metrics.clone(),
+                name,
+            }
+        };
+        let mirrors: Vec<_> = parts.config.mirror.iter().map(mirror).collect();
+        if mirrors.is_empty() {
+            return;
+        }
+        let mirrors = Arc::new(Mirrors { mirrors });
+        self.supervise(parts.health.stage("mirror", None), "mirror", move |cancel| {
+            let mirrors = mirrors.clone();
+            async move { mirrors.run(cancel).await }
+        });
     }
 
     pub(super) fn http(&mut self, parts: &Parts<'_>, bound: Bound, content: Content) {

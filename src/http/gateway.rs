@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use hyper::{Response, StatusCode};
+use hyper::{Response, StatusCode, header};
 use multihash_codetable::{Code, MultihashDigest};
 use tokio::sync::{Semaphore, watch};
 
@@ -36,7 +36,7 @@ use crate::ipfs::Blocks;
 use crate::ipfs::ipns::{SignedRecord, name as ipns_name};
 use crate::ipfs::unixfs::{self, Node, RAW, UnixFsError};
 use crate::metrics::Metrics;
-use crate::publisher::stream_tree::StreamTree;
+use crate::publisher::stream_tree::{ARCHIVE, StreamTree};
 pub use config::GatewayConfig;
 pub(super) use host::{Namespace, Site, site};
 use source::{Source, Store};
@@ -101,6 +101,9 @@ impl Gateway {
 pub(super) async fn live(gateway: &Gateway, call: &Call) -> Response<Body> {
     let Some(tree) = gateway.content.tree.borrow().clone() else { return not_on_air() };
     let key = call.path.segments[1..].join("/");
+    if call.path.segments.get(1).is_some_and(|name| name == ARCHIVE) && tree.entries.contains_key(ARCHIVE) {
+        return to_archive(&gateway.content, call);
+    }
     let Some(entry) = tree.entries.get(&key).filter(|_| !call.path.directory) else {
         return respond::text(StatusCode::NOT_FOUND, &not_in_the_tree(&key, tree.newest));
     };
@@ -123,6 +126,15 @@ pub(super) async fn live(gateway: &Gateway, call: &Call) -> Response<Body> {
         }
         Err(error) => refusal::of(&error, false),
     }
+}
+
+/// `/live/archive`: the same path under the station's name, where folders are followed.
+fn to_archive(content: &Content, call: &Call) -> Response<Body> {
+    let path = call.raw_path.strip_prefix("/live").unwrap_or_default();
+    let mut response =
+        respond::text(StatusCode::TEMPORARY_REDIRECT, "The archive is below the station's name.");
+    respond::set(&mut response, header::LOCATION, &format!("/ipns/{}{path}", content.ipns_name));
+    response
 }
 
 /// `/ipfs/<cid>[/path]`.

@@ -29,6 +29,11 @@ impl Block {
         Self::new(DAG_PB, data.into())
     }
 
+    /// Bytes of another codec, by its multicodec.
+    pub fn of(codec: u64, data: Bytes) -> Self {
+        Self::new(codec, data)
+    }
+
     fn new(codec: u64, data: Bytes) -> Self {
         Self { cid: Cid::new_v1(codec, Code::Sha2_256.digest(&data)), data }
     }

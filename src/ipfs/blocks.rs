@@ -3,21 +3,36 @@
 mod fetch;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use cid::Cid;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use rust_ipfs::repo::{DefaultStorage, Repo};
 
 use super::{Block, Cause, IpfsError};
+
+/// Blocks that are held outside the repo.
+pub trait BlockSource: Send + Sync {
+    /// The block, where it is held and whole.
+    fn read(&self, cid: Cid) -> BoxFuture<'_, Option<Bytes>>;
+
+    /// Whether the block is held.
+    fn holds(&self, cid: &Cid) -> bool;
+}
 
 /// A handle on the blocks of the node; clones share the store.
 #[derive(Clone)]
 pub struct Blocks {
     repo: Arc<Repo<DefaultStorage>>,
     passing: Arc<fetch::Passing>,
+    beside: Option<Arc<dyn BlockSource>>,
+    /// Hashes of the blocks that are never removed.
+    kept: Arc<RwLock<HashSet<Multihash>>>,
 }
+
+type Multihash = cid::multihash::Multihash<64>;
 
 impl std::fmt::Debug for Blocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,7 +47,13 @@ impl Blocks {
     }
 
     pub(super) fn of(repo: Repo<DefaultStorage>) -> Self {
-        Self { repo: Arc::new(repo), passing: Arc::default() }
+        Self { repo: Arc::new(repo), passing: Arc::default(), beside: None, kept: Arc::default() }
+    }
+
+    /// The same store, which looks for what it does not hold in `source` too. Lists, pins and removals are still those
+    /// of the repo.
+    pub fn with_source(&self, source: Arc<dyn BlockSource>) -> Self {
+        Self { repo: self.repo.clone(), beside: Some(source), ..self.clone() }
     }
 
     /// The block, where it is held here. Never asks the network.
@@ -41,7 +62,11 @@ impl Blocks {
     /// [`IpfsError::Store`] when the store fails or the bytes do not match the CID any more.
     pub async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, IpfsError> {
         let block = self.repo.get_block_now(cid).await.map_err(|e| failed("read", *cid, e))?;
-        Ok(block.map(|block| block.inner_data().clone()))
+        match (block, &self.beside) {
+            (Some(block), _) => Ok(Some(block.inner_data().clone())),
+            (None, Some(source)) => Ok(source.read(*cid).await),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Whether the block is held here.
@@ -49,7 +74,8 @@ impl Blocks {
     /// # Errors
     /// [`IpfsError::Store`] when the store fails.
     pub async fn contains(&self, cid: &Cid) -> Result<bool, IpfsError> {
-        self.repo.contains(cid).await.map_err(|e| failed("read", *cid, e))
+        let held = self.repo.contains(cid).await.map_err(|e| failed("read", *cid, e))?;
+        Ok(held || self.beside.as_ref().is_some_and(|source| source.holds(cid)))
     }
 
     /// Stores a block without a pin: for blocks that others own.
@@ -75,15 +101,39 @@ impl Blocks {
         self.repo.pin(cid).local().await.map_err(|e| failed("pin", cid, e))
     }
 
-    /// Unpins and removes a block; one that is not there is no error.
+    /// From now on [`Blocks::remove`] leaves these blocks alone, under whatever codec they are named.
+    pub fn keep<'a>(&self, cids: impl IntoIterator<Item = &'a Cid>) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(cids.into_iter().map(|cid| *cid.hash()));
+    }
+
+    fn keeps(&self, cid: &Cid) -> bool {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).contains(cid.hash())
+    }
+
+    /// Unpins and removes a block; one that is not there, or that is to be kept, is no error.
     ///
     /// # Errors
     /// [`IpfsError::Store`] when the store fails.
     pub async fn remove(&self, cid: &Cid) -> Result<(), IpfsError> {
+        if self.keeps(cid) {
+            return Ok(());
+        }
         if self.repo.is_pinned(cid).await.map_err(|e| failed("unpin", *cid, e))? {
             self.repo.remove_pin(cid).await.map_err(|e| failed("unpin", *cid, e))?;
         }
         self.repo.remove_block(cid, false).await.map_err(|e| failed("remove", *cid, e))?;
+        Ok(())
+    }
+
+    /// Removes a block unless it is pinned.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails.
+    pub async fn remove_unpinned(&self, cid: &Cid) -> Result<(), IpfsError> {
+        if !self.repo.is_pinned(cid).await.map_err(|e| failed("remove", *cid, e))? {
+            self.repo.remove_block(cid, false).await.map_err(|e| failed("remove", *cid, e))?;
+        }
         Ok(())
     }
 
@@ -126,6 +176,20 @@ mod tests {
             assert!(blocks.get(&block.cid).await.unwrap().is_none());
             assert!(blocks.list().await.is_empty() && blocks.pinned().await.unwrap().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_block_that_is_to_be_kept_outlives_its_removal() {
+        let blocks = Blocks::in_memory();
+        let (kept, other) = (Block::dag_pb("kept"), Block::raw("other"));
+        blocks.put_pinned(&kept).await.unwrap();
+        blocks.put_pinned(&other).await.unwrap();
+        blocks.clone().keep([&kept.cid]);
+        blocks.remove(&kept.cid).await.unwrap();
+        blocks.remove(&Block::raw("kept").cid).await.unwrap();
+        blocks.remove(&other.cid).await.unwrap();
+        assert!(blocks.contains(&kept.cid).await.unwrap() && !blocks.contains(&other.cid).await.unwrap());
+        assert!(blocks.pinned().await.unwrap().contains(&kept.cid));
     }
 
     #[tokio::test]

@@ -85,6 +85,14 @@ impl Node {
         addresses.into_iter().map(|a| format!("{a}/p2p/{peer}")).collect()
     }
 
+    /// What connected peers ask this node for over bitswap, whether it is held or not; nothing when offline.
+    pub async fn wanted(&self) -> Vec<cid::Cid> {
+        let Some(swarm) = &self.swarm else { return Vec::new() };
+        let peers = swarm.connected().await.unwrap_or_default();
+        let wants = peers.into_iter().map(|peer| swarm.bitswap_wantlist(peer));
+        futures::future::join_all(wants).await.into_iter().flatten().flatten().collect()
+    }
+
     /// Keeps `addresses` true until `cancel` fires; ports are known a moment after the start.
     pub async fn follow_addresses(&self, addresses: watch::Sender<Vec<String>>, cancel: CancellationToken) {
         let mut every = tokio::time::interval(ADDRESSES_EVERY);

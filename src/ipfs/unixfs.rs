@@ -6,10 +6,12 @@
 //!
 //! Formats: the DAG-PB and UnixFS specifications (<https://specs.ipfs.tech/unixfs/>).
 
+mod hamt;
 mod path;
 mod reader;
 mod sharded_directory;
 pub(in crate::ipfs) mod wire;
+pub mod writer;
 
 use std::future::Future;
 

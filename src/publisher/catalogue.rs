@@ -6,10 +6,9 @@ use cid::Cid;
 use serde::{Deserialize, Serialize};
 
 use super::live_window::{LiveWindow, StoredSegment};
-use super::stream_tree::Entry;
+use super::stream_tree::{Entry, cid_text};
 use crate::hls::timeline::{Last, Reading, continues};
 use crate::hls::{CodecParameters, HEAD_START, HlsConfig};
-use crate::ipfs::{Blocks, IpfsError};
 
 /// Shape of the file; another one is not read.
 const VERSION: u32 = 1;
@@ -22,6 +21,9 @@ pub struct Catalogue {
     /// what was on air.
     boot: String,
     segment_ms: u64,
+    /// Root of the tree that was on air last.
+    #[serde(default, with = "cid_text::option", skip_serializing_if = "Option::is_none")]
+    pub root: Option<Cid>,
     /// What the segments were coded with.
     pub parameters: Vec<CodecParameters>,
     /// `init.mp4` of each rendition.
@@ -30,6 +32,15 @@ pub struct Catalogue {
     pub rates: Vec<Rates>,
     /// The segments.
     pub window: LiveWindow,
+}
+
+/// What was written through to the disk before it was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// The highest media sequence number that may have been used; `None` on a fresh station.
+    pub segment: Option<u64>,
+    /// Discontinuities that may have been on air.
+    pub discontinuities: u64,
 }
 
 /// Bit rates of a rendition's segments, container included. They only grow, so that no multivariant playlist ever
@@ -54,6 +65,7 @@ impl Catalogue {
             version: VERSION,
             boot: boot_id(),
             segment_ms,
+            root: None,
             rates: vec![Rates::default(); parameters.len()],
             parameters,
             init,
@@ -70,37 +82,35 @@ impl Catalogue {
             && self.window.all().all(|segment| segment.media.len() == parameters.len())
     }
 
-    /// Drops what is not held any more, and the lead where air has overtaken it. Returns where numbering goes on:
-    /// behind the newest segment, or above `reserved` where the file may be older than the air.
-    ///
-    /// # Errors
-    /// [`IpfsError::Store`] when the block store cannot be read.
-    pub async fn settle(
+    /// Drops what is not among the blocks `held`, and the lead where air has overtaken it. Returns where numbering
+    /// goes on: behind the newest segment, or above what is `durable` where the file may be older than the air; then
+    /// discontinuities are counted on from there too.
+    pub fn settle(
         &mut self,
-        blocks: &Blocks,
+        held: &[Cid],
         config: &HlsConfig,
         now: Reading,
-        reserved: Option<u64>,
-    ) -> Result<Option<Last>, IpfsError> {
-        let mut held = HashSet::new();
-        for entry in self.window.all().flat_map(|segment| &segment.media) {
-            if blocks.contains(&entry.cid).await? {
-                held.insert(entry.cid);
-            }
-        }
+        durable: Durable,
+    ) -> Option<Last> {
+        // The store lists blocks by their hash alone, under a codec of its choice.
+        let held: HashSet<_> = held.iter().map(Cid::hash).collect();
         let before = self.window.newest_stored().map(|segment| segment.n);
-        self.window.retain_newest(|segment| segment.media.iter().all(|entry| held.contains(&entry.cid)));
+        self.window
+            .retain_newest(|segment| segment.media.iter().all(|entry| held.contains(entry.cid.hash())));
         let newest = self.window.newest_stored().map(|segment| (segment.n, segment.unix_ms));
         let whole = before == newest.map(|(n, _)| n) && self.boot == boot_id();
         self.boot = boot_id();
         if let Some((n, unix_ms)) = newest.filter(|_| whole) {
             let begin = Reading { monotonic_ms: now.monotonic_ms + unix_ms - now.unix_ms, unix_ms };
             if self.resumes(config, now, begin) {
-                return Ok(Some(Last { n, begin: Some(begin) }));
+                return Some(Last { n, begin: Some(begin) });
             }
         }
         self.window.drop_ahead();
-        Ok(before.max(reserved).map(|n| Last { n, begin: None }))
+        if !whole {
+            self.window.raise_discontinuities(durable.discontinuities);
+        }
+        before.max(durable.segment).map(|n| Last { n, begin: None })
     }
 
     /// Whether the air can go on behind the newest segment, which begins at `begin`, with no hole before what comes

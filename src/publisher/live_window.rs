@@ -92,10 +92,11 @@ impl LiveWindow {
         self.listed -= count;
     }
 
-    /// Drops what is older than segment `n`, but never what the playlists' three newest need.
+    /// Drops what is older than segment `n`, but never the three newest that the playlists list.
     pub fn forget_before(&mut self, n: u64) -> Vec<StoredSegment> {
         let mut gone = Vec::new();
-        while self.aired.len() > 3 && self.aired.front().is_some_and(|oldest| oldest.n < n) {
+        let keep = self.listed.min(3);
+        while self.aired.len() > keep && self.aired.front().is_some_and(|oldest| oldest.n < n) {
             if self.listed == self.aired.len() {
                 self.unlist(1);
             }
@@ -147,6 +148,12 @@ impl LiveWindow {
         let first = self.aired.len() - self.listed;
         let standing = self.aired.iter().skip(first).chain(&self.ahead).filter(|s| s.discontinuity).count();
         self.discontinuity_sequence + standing as u64
+    }
+
+    /// Makes the count of discontinuities at least `durable`: the window may be older than what was on air, and
+    /// EXT-X-DISCONTINUITY-SEQUENCE never goes back.
+    pub fn raise_discontinuities(&mut self, durable: u64) {
+        self.discontinuity_sequence += durable.saturating_sub(self.discontinuities());
     }
 
     /// Keeps the newest run of segments for which `held` is true, so that nothing is listed that cannot be fetched.
@@ -218,6 +225,33 @@ mod tests {
         assert_eq!((playlist.media_sequence, playlist.discontinuity_sequence), (900, 6));
         assert_eq!(window.aired().count(), 5, "what left the playlists can still be fetched");
         assert_eq!(window.discontinuities(), 7);
+    }
+
+    #[test]
+    fn a_stale_window_counts_on_from_what_was_written_through() {
+        let mut window = LiveWindow::new(5);
+        for (n, cut) in [(10, false), (11, true)] {
+            window.store(segment(n, cut));
+            window.reveal(16);
+        }
+        window.raise_discontinuities(4);
+        assert_eq!(window.discontinuities(), 6, "a lower count changes nothing");
+        window.raise_discontinuities(9);
+        assert_eq!(window.discontinuities(), 9);
+        window.store(segment(900, true));
+        window.reveal(16);
+        assert_eq!(window.media_playlist(4).unwrap().discontinuity_sequence, 9);
+    }
+
+    #[test]
+    fn old_segments_before_a_jump_do_not_stay_for_the_players_sake() {
+        let mut window = LiveWindow::new(0);
+        for n in [1, 2, 3, 4, 900] {
+            window.store(segment(n, n == 900));
+            window.reveal(16);
+        }
+        assert_eq!(window.forget_before(800).len(), 4);
+        assert_eq!(numbers(&window), [900]);
     }
 
     #[test]

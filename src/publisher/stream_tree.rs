@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use cid::Cid;
-use ipld_dagpb::{PbLink, PbNode};
 use serde::{Deserialize, Serialize};
 
 use crate::ipfs::Block;
-
-/// UnixFS `Data` message of a plain directory: field 1 (`Type`) = 1 (`Directory`).
-const DIRECTORY: &[u8] = &[0x08, 0x01];
+use crate::ipfs::unixfs::Link;
+use crate::ipfs::unixfs::writer::directory;
 
 /// One file of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +25,9 @@ impl From<&Block> for Entry {
     }
 }
 
+/// The entry of the root that is a folder of days: the archive.
+pub const ARCHIVE: &str = "archive";
+
 /// What is on air, as a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamTree {
@@ -34,52 +35,33 @@ pub struct StreamTree {
     pub root: Cid,
     /// Highest media sequence number that the playlists list.
     pub newest: u64,
-    /// Every file by its path from the root, such as `hifi/live.m3u8`.
+    /// Every file by its path from the root, such as `hifi/live.m3u8`; [`ARCHIVE`] is a folder, where there is one.
     pub entries: HashMap<String, Entry>,
 }
 
-/// Builds the tree of `files` (paths of one or two parts) out of links alone.
+/// Builds the tree of `files` (paths of one or two parts) out of links alone. A folder that is too large for one
+/// block is sharded.
 ///
 /// Returns the tree and the directory blocks to store, root last.
 pub fn build(newest: u64, files: HashMap<String, Entry>) -> (StreamTree, Vec<Block>) {
-    let mut root = Folder::default();
-    let mut folders: BTreeMap<&str, Folder> = BTreeMap::new();
+    let mut root = Vec::new();
+    let mut folders: BTreeMap<&str, Vec<Link>> = BTreeMap::new();
     for (path, entry) in &files {
-        match path.split_once('/') {
-            Some((folder, name)) => folders.entry(folder).or_default().add(name, entry.cid, entry.size),
-            None => root.add(path, entry.cid, entry.size),
-        }
+        let (links, name) = match path.split_once('/') {
+            Some((folder, name)) => (folders.entry(folder).or_default(), name),
+            None => (&mut root, path.as_str()),
+        };
+        links.push(Link { name: name.to_owned(), cid: entry.cid, size: entry.size });
     }
     let mut blocks = Vec::with_capacity(folders.len() + 1);
-    for (name, folder) in folders {
-        let size = folder.size;
-        let block = folder.into_block();
-        root.add(name, block.cid, size + block.data.len() as u64);
-        blocks.push(block);
+    for (name, links) in folders {
+        let mut folder = directory(links);
+        root.push(Link { name: name.to_owned(), cid: folder.cid, size: folder.size });
+        blocks.append(&mut folder.blocks);
     }
-    let block = root.into_block();
-    let tree = StreamTree { root: block.cid, newest, entries: files };
-    blocks.push(block);
-    (tree, blocks)
-}
-
-#[derive(Default)]
-struct Folder {
-    links: Vec<PbLink>,
-    size: u64,
-}
-
-impl Folder {
-    fn add(&mut self, name: &str, cid: Cid, size: u64) {
-        self.size += size;
-        self.links.push(PbLink { cid, name: Some(name.to_owned()), size: Some(size) });
-    }
-
-    fn into_block(mut self) -> Block {
-        // DAG-PB specification: links are sorted by the bytes of their names.
-        self.links.sort_by(|a, b| a.name.cmp(&b.name));
-        Block::dag_pb(PbNode { links: self.links, data: Some(DIRECTORY.into()) }.into_bytes())
-    }
+    let mut top = directory(root);
+    blocks.append(&mut top.blocks);
+    (StreamTree { root: top.cid, newest, entries: files }, blocks)
 }
 
 /// A CID as its text form.
@@ -94,11 +76,31 @@ pub(super) mod cid_text {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cid, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
+
+    /// The same, where there may be none.
+    pub(crate) mod option {
+        use super::{Cid, Deserialize, Deserializer, Error, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
+            match cid {
+                Some(cid) => super::serialize(cid, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Cid>, D::Error> {
+            let text = Option::<String>::deserialize(deserializer)?;
+            text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipld_dagpb::PbNode;
     use proptest::prelude::*;
 
     fn entry(text: &str) -> Entry {

@@ -134,6 +134,11 @@ impl Reader {
         &self.roots
     }
 
+    /// Bytes that were pushed and not given out yet: never more than one section and the newest piece.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     fn fail(&mut self, error: CarError) -> CarError {
         self.buffer = BytesMut::new();
         self.failed = Some(error.clone());
