@@ -26,14 +26,12 @@ mod support {
 use std::time::Duration;
 
 use followers::{KuboFollower, NodeFollower};
-use origin::Origin;
+use origin::{Origin, WINDOW};
 use support::kubo;
 use tokio::time::Instant;
 
 /// Segments that are measured.
 const SEGMENTS: usize = 250;
-/// Segments of the window of ten minutes, there before anything is measured.
-const WINDOW: usize = 156;
 /// Between two segments: others have seen one before the next is there, and it is no burst.
 const PAUSE: Duration = Duration::from_millis(100);
 

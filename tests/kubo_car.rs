@@ -57,11 +57,13 @@ fn import(kubo: &Kubo, path: &Path, root: &str) {
 fn holds_the_stream(kubo: &Kubo, root: &str) {
     let folder = kubo.folder().join(format!("got-{root}"));
     kubo.run(&["--offline", "get", "--output", folder.to_str().unwrap(), root]);
-    let mut checker = Checker::new(Expectations { fixed_media_sequence: true, ..Expectations::new(&RENDITIONS) });
+    let mut checker =
+        Checker::new(Expectations { fixed_media_sequence: true, ..Expectations::new(&RENDITIONS) });
     checker.poll(&mut FolderSource(folder.clone())).unwrap_or_else(|violation| panic!("{violation}"));
     if peers_available() {
         let path = folder.join("stream.m3u8");
-        let decoded = decode_with_ffmpeg(Media::Url(path.to_str().unwrap(), 3.0)).unwrap_or_else(|e| panic!("{e}"));
+        let decoded =
+            decode_with_ffmpeg(Media::Url(path.to_str().unwrap(), 3.0)).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(decoded.stderr, "");
         assert!((decoded.stereo.len() as f64 / 96_000.0 - 3.0).abs() < 0.1, "{}", decoded.stereo.len());
     }
@@ -107,7 +109,8 @@ fn kubos_own_tree(kubo: &Kubo) -> String {
     let folder = kubo.folder().join("tree");
     fs::create_dir_all(folder.join("deep/er")).unwrap();
     fs::write(folder.join("small.txt"), "small").unwrap();
-    let large: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let large: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     fs::write(folder.join("deep/er/large.bin"), large).unwrap();
     let place = folder.to_str().unwrap();
     kubo.run(&["add", "-r", "-Q", "--cid-version=1", place]).trim().to_owned()
@@ -192,4 +195,3 @@ fn a_mirror_holds_the_newest_tree_when_the_station_is_gone() {
     fs::remove_dir_all(kubo.folder().join(format!("got-{newest}"))).unwrap();
     holds_the_stream(&kubo, &newest);
 }
-

@@ -40,7 +40,7 @@ impl NodeFollower {
         network.dial(&origin.address().await.parse().unwrap()).await.unwrap();
         let (sender, root) = watch::channel(None);
         tokio::spawn(async move {
-            while let Some(message) = records.recv().await {
+            while let Some((_, message)) = records.recv().await {
                 let record = Record::verify(&name, &message).expect("accepted");
                 let root = record.value.trim_start_matches("/ipfs/").parse().expect("a CID");
                 sender.send_replace(Some(root));

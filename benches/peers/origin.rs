@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Segments of the window of ten minutes.
+pub(crate) const WINDOW: usize = 156;
 /// Renditions with the bytes of their segments: what 64, 96 and 192 kb/s make of 3.84 s.
 const RENDITIONS: [(&str, u32, usize); 3] =
     [("lofi", 64_000, 32_000), ("midfi", 96_000, 47_000), ("hifi", 192_000, 93_000)];
@@ -46,6 +48,8 @@ pub(crate) struct Origin {
     pub(crate) node: Arc<Node>,
     segments: mpsc::Sender<Segment>,
     tree: watch::Receiver<Option<Arc<StreamTree>>>,
+    /// In the place of retention.
+    keep: watch::Sender<u64>,
     began: Instant,
     next: u64,
     stop: CancellationToken,
@@ -64,6 +68,7 @@ impl Origin {
         let (tree_sender, tree) = watch::channel(None);
         let (record_sender, record) = watch::channel(None);
         let (seen_sender, seen) = watch::channel(0);
+        let (keep, keep_from) = watch::channel(0);
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
         let (clock, began): (SharedClock, _) = (Arc::new(SystemClock), Instant::now());
         let publisher = Publisher {
@@ -81,7 +86,8 @@ impl Origin {
             published: Arc::new(Mutex::new(published(folder.path(), &node).await)),
             catalogue_file: StateFile::new(folder.path().join("window.json"), Durability::Process),
             input: Arc::new(Mutex::new(input)),
-            keep_from: watch::channel(0).1,
+            keep_from,
+            archive: watch::channel(None).1,
             addresses: watch::channel(Vec::new()).1,
             tree: tree_sender,
             record: record_sender,
@@ -108,13 +114,14 @@ impl Origin {
             tokio::spawn(async move { name.run(named).await.unwrap() }),
         ];
         let drained = tokio::spawn(async move { while told.recv().await.is_some() {} });
-        Self { node, segments, tree, began, next: FIRST, stop, tasks, _ticks: drained, _folder: folder }
+        Self { node, segments, tree, keep, began, next: FIRST, stop, tasks, _ticks: drained, _folder: folder }
     }
 
     /// Hands a segment to the publisher and waits until it is on air; its number, and the bytes of each rendition.
     pub(crate) async fn send(&mut self) -> (u64, Vec<(&'static str, Bytes)>) {
         let n = self.next;
         self.next += 1;
+        self.keep.send_replace((n + 1).saturating_sub(WINDOW as u64));
         // Its airtime is just over.
         let airtime_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap() - 3_840;
         let unix_ms = i64::try_from(n).unwrap() * 3_840;
