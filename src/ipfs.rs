@@ -6,15 +6,14 @@ pub mod block;
 pub mod blocks;
 pub mod car;
 pub mod identity;
-pub mod ipld;
 pub mod imports;
+pub mod ipld;
 pub mod ipns;
 pub mod names;
 pub mod node;
 pub mod peers;
 pub mod private_network;
 mod stored_records;
-mod swarm_routing;
 pub mod traversal;
 pub mod unixfs;
 

@@ -50,9 +50,11 @@ pub struct RequestLabel {
 
 /// Counts per limit of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusalLabel {
+pub struct LimitLabel {
     /// The limit that was met.
     pub reason: &'static str,
+}
+
 /// Counts per mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MirrorLabel {
@@ -134,11 +136,11 @@ pub struct Metrics {
     /// Open connections.
     pub http_connections: Gauge,
     /// Answers refused or cut short by a limit of the gateway, per limit.
-    pub gateway_refusals: Family<RefusalLabel, Counter>,
+    pub gateway_refusals: Family<LimitLabel, Counter>,
     /// Bytes of blocks that came from the network for a client.
     pub gateway_fetched_bytes: Counter,
-    /// CARs on their way.
-    pub gateway_cars: Gauge,
+    /// CARs and TARs being sent.
+    pub gateway_archives: Gauge,
     /// Ticks that were offered to a mirror, per mirror and result.
     pub mirror_pushes: Family<MirrorPushLabel, Counter>,
     /// Bytes of CARs handed to connections, per mirror.
@@ -188,7 +190,7 @@ impl Metrics {
             http_connections: Gauge::default(),
             gateway_refusals: Family::default(),
             gateway_fetched_bytes: Counter::default(),
-            gateway_cars: Gauge::default(),
+            gateway_archives: Gauge::default(),
             mirror_pushes: Family::default(),
             mirror_bytes: Family::default(),
             mirror_ticks_merged: Family::default(),
@@ -271,7 +273,7 @@ impl Metrics {
         registry.register("gateway_refusals", "Answers refused or cut short by a limit", refusals);
         let fetched = self.gateway_fetched_bytes.clone();
         registry.register("gateway_fetched_bytes", "Bytes of blocks fetched for clients", fetched);
-        registry.register("gateway_cars", "CARs on their way", self.gateway_cars.clone());
+        registry.register("gateway_archives", "CARs and TARs being sent", self.gateway_archives.clone());
     }
 
     fn register_mirrors(&self, registry: &mut Registry) {
@@ -323,7 +325,7 @@ mod tests {
             http_connections: _,
             gateway_refusals,
             gateway_fetched_bytes: _,
-            gateway_cars: _,
+            gateway_archives: _,
             mirror_pushes,
             mirror_bytes,
             mirror_ticks_merged,
@@ -338,7 +340,7 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
-        gateway_refusals.get_or_create(&RefusalLabel { reason: "fetch_bytes" }).inc();
+        gateway_refusals.get_or_create(&LimitLabel { reason: "fetch_bytes" }).inc();
         mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();
         let nas = MirrorLabel { mirror: "nas".to_owned() };
         mirror_bytes.get_or_create(&nas).inc();

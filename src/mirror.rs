@@ -252,6 +252,8 @@ struct Known {
     holding: Holding,
     /// Roots that are pinned there under our name; `None` while nobody has asked.
     pinned: Option<Vec<Cid>>,
+    /// Roots that may be pinned there without our name.
+    nameless: Vec<Cid>,
 }
 
 impl Mirror {
@@ -302,9 +304,16 @@ impl Mirror {
                 known.holding = Holding::default();
             }
             imported?;
-            self.kubo.name_pin(tick.root, &self.pin_name).await?;
+            if let Err(error) = self.kubo.name_pin(tick.root, &self.pin_name).await {
+                // Under no name, nobody would find it again.
+                if self.kubo.unpin(tick.root).await.is_err() {
+                    known.nameless.push(tick.root);
+                }
+                return Err(error);
+            }
         }
         known.holding = plan.holding;
+        pinned.append(&mut known.nameless);
         pinned.retain(|root| *root != tick.root);
         for root in pinned {
             self.kubo.unpin(root).await?;

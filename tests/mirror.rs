@@ -193,6 +193,7 @@ async fn whatever_fails_the_mirror_is_whole_again_soon_after() {
         (Mode::BreaksOff, "broke off"),
         (Mode::Babbles, "no JSON"),
         (Mode::FailsToPin, "could not pin"),
+        (Mode::RefusesNames, "pin/add: refused with status 403"),
         (Mode::SaysNothing, "does not say whether the root is pinned"),
     ] {
         let mut rig = Rig::start(FakeKubo::new(TOKEN), 4);
@@ -204,6 +205,7 @@ async fn whatever_fails_the_mirror_is_whole_again_soon_after() {
         let error = report.last_error.unwrap().message;
         assert!(report.state == MirrorState::Failing && error.contains(words), "{mode:?}: {error}");
         assert!(!error.contains("of-the-test"), "{error}");
+        assert_eq!(rig.kubo.pins(""), [], "{mode:?}: pins that nobody finds again");
         assert!(rig.counted("mirror_ticks_merged_total{mirror=\"nas\"}") > 10, "{mode:?}");
         rig.kubo.set_mode(Mode::Works);
         rig.ticks(8, 4).await;

@@ -178,7 +178,6 @@ impl Wiring {
         let (config, identity) = (parts.config, parts.node.identity().clone());
         let ipns_name = identity.ipns_name();
         let (tree_sender, tree) = watch::channel(None);
-        let (record_sender, record) = watch::channel(None);
         let (station_sender, station) = watch::channel(Bytes::new());
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (keep_sender, keep_from) = watch::channel(0);
@@ -240,7 +239,7 @@ impl Wiring {
         let content = Content {
             blocks: store.map_or_else(|| blocks.clone(), |store| blocks.with_source(store)),
             tree,
-            record,
+            record: record.clone(),
             station,
             ipns_name,
             ipns_ttl: config.ipfs.record_ttl,

@@ -4,6 +4,8 @@
 //! station holds. Nothing is fetched for a client unless the configuration says so, so a stranger can't make the board
 //! download.
 
+mod archive;
+mod block_format;
 mod car_request;
 mod car_stream;
 mod config;
@@ -15,6 +17,8 @@ mod listing;
 mod redirect;
 mod refusal;
 mod source;
+mod tar;
+mod tar_stream;
 mod visit;
 
 use std::borrow::Cow;
@@ -29,8 +33,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::body::Body;
 use super::call::Call;
-use super::respond::{self, IMMUTABLE};
 use super::content_type;
+use super::respond::{self, IMMUTABLE};
 use crate::health::Health;
 use crate::ipfs::Blocks;
 use crate::ipfs::ipns::{SignedRecord, name as ipns_name};
@@ -49,8 +53,8 @@ const PLAYLIST_CACHE: &str = "public, max-age=1";
 /// For init segments, whose name outlives a change of the configuration.
 const INIT_CACHE: &str = "public, max-age=60";
 
-/// CARs that are sent at the same time. Bounds the memory of their walks.
-const MAX_CARS: usize = 16;
+/// CARs and TARs that are sent at the same time. Bounds the memory of their walks.
+const MAX_ARCHIVES: usize = 16;
 
 /// What HTTP may see of the station.
 #[derive(Clone)]
@@ -79,7 +83,7 @@ pub(super) struct Gateway {
     /// Hosts with an origin for each content root.
     pub(super) domains: Vec<String>,
     store: Arc<Store>,
-    cars: Arc<Semaphore>,
+    archives: Arc<Semaphore>,
     ipns_cache: String,
 }
 
@@ -88,7 +92,7 @@ impl Gateway {
         let domains = config.domains.clone();
         let store = Arc::new(Store::new(content.blocks.clone(), config, content.metrics.clone()));
         let ipns_cache = format!("public, max-age={}", content.ipns_ttl.as_secs());
-        Gateway { content, domains, store, cars: Arc::new(Semaphore::new(MAX_CARS)), ipns_cache }
+        Gateway { content, domains, store, archives: Arc::new(Semaphore::new(MAX_ARCHIVES)), ipns_cache }
     }
 
     /// What is here, whatever the configuration allows.

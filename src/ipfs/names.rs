@@ -4,6 +4,7 @@
 //! network costs the newest record its way out, never a queue. A crash loses the cache of foreign names.
 
 mod cache;
+mod network;
 pub mod publisher;
 pub mod resolver;
 pub mod routing;

@@ -87,7 +87,7 @@ impl Node {
 
     /// What connected peers ask this node for over bitswap, whether it is held or not; nothing when offline.
     pub async fn wanted(&self) -> Vec<cid::Cid> {
-        let Some(swarm) = &self.swarm else { return Vec::new() };
+        let Some((swarm, _)) = &self.swarm else { return Vec::new() };
         let peers = swarm.connected().await.unwrap_or_default();
         let wants = peers.into_iter().map(|peer| swarm.bitswap_wantlist(peer));
         futures::future::join_all(wants).await.into_iter().flatten().flatten().collect()

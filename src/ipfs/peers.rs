@@ -126,6 +126,7 @@ impl Peers {
     pub async fn run(&mut self, cancel: CancellationToken) -> Result<(), IpfsError> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.redial.begin_anew();
         let (mut dials, mut meetings) = (FuturesUnordered::new(), FuturesUnordered::new());
         loop {
             tokio::select! {

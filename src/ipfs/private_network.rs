@@ -96,7 +96,7 @@ fn trim(bytes: &[u8]) -> &[u8] {
 fn base16(text: &[u8]) -> Result<Vec<u8>, String> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or("the key is not in base16");
     let digits = text.iter().map(digit).collect::<Result<Vec<_>, _>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err("the key has an odd number of digits".into());
     }
     Ok(digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
@@ -106,7 +106,7 @@ fn base16(text: &[u8]) -> Result<Vec<u8>, String> {
 fn base64(text: &[u8]) -> Result<Vec<u8>, String> {
     let malformed = || "the key is not in base64".to_owned();
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    if text.len() % 4 != 0 || padding > 2 {
+    if !text.len().is_multiple_of(4) || padding > 2 {
         return Err(malformed());
     }
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());

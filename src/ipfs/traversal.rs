@@ -178,7 +178,7 @@ mod tests {
         for leaf in [&a, &b, &c] {
             stored(&blocks, leaf.clone()).await;
         }
-        let left = node(&blocks, &[&b, &a, &b]).await;
+        let left = node(&blocks, &[&b, &a]).await;
         let right = node(&blocks, &[&left, &c, &a]).await;
         let root = node(&blocks, &[&left, &right, &left]).await;
         let walked: Vec<_> = Walk::new(&blocks, root.cid).into_stream().try_collect().await.unwrap();

@@ -115,7 +115,7 @@ pub enum NotFetched {
 }
 
 /// Where a reader takes blocks from.
-pub trait BlockSource: Clone + Send + Sync + 'static {
+pub trait BlockReader: Clone + Send + Sync + 'static {
     /// The bytes of a block, which match its CID.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ pub trait BlockSource: Clone + Send + Sync + 'static {
     fn read(&self, cid: &Cid) -> impl Future<Output = Result<Bytes, UnixFsError>> + Send;
 }
 
-impl BlockSource for Blocks {
+impl BlockReader for Blocks {
     async fn read(&self, cid: &Cid) -> Result<Bytes, UnixFsError> {
         let held = self.get(cid).await.map_err(|source| UnixFsError::Store { cid: *cid, source })?;
         held.ok_or(UnixFsError::NotHeld { cid: *cid })
@@ -174,7 +174,7 @@ pub struct Link {
 /// # Errors
 /// [`UnixFsError::NotHeld`] for a block that is not here, [`UnixFsError::Invalid`] for one above
 /// [`MAX_BLOCK_BYTES`].
-pub async fn block<S: BlockSource>(source: &S, cid: &Cid) -> Result<Bytes, UnixFsError> {
+pub async fn block<S: BlockReader>(source: &S, cid: &Cid) -> Result<Bytes, UnixFsError> {
     if is_identity(cid) {
         return Ok(Bytes::copy_from_slice(cid.hash().digest()));
     }
@@ -194,7 +194,7 @@ pub fn is_identity(cid: &Cid) -> bool {
 ///
 /// # Errors
 /// As [`block`] and [`parse`].
-pub async fn load<S: BlockSource>(source: &S, cid: &Cid) -> Result<Node, UnixFsError> {
+pub async fn load<S: BlockReader>(source: &S, cid: &Cid) -> Result<Node, UnixFsError> {
     parse(*cid, block(source, cid).await?)
 }
 
@@ -214,7 +214,7 @@ pub fn parse(cid: Cid, bytes: Bytes) -> Result<Node, UnixFsError> {
 ///
 /// # Errors
 /// As [`load`]; [`UnixFsError::NotADirectory`] for what is none.
-pub async fn list<S: BlockSource>(
+pub async fn list<S: BlockReader>(
     source: &S,
     cid: Cid,
     node: &Node,
@@ -227,7 +227,7 @@ pub async fn list<S: BlockSource>(
 ///
 /// # Errors
 /// As [`list`]; [`UnixFsError::NoSuchEntry`] where there is none of that name.
-pub async fn entry<S: BlockSource>(
+pub async fn entry<S: BlockReader>(
     source: &S,
     cid: Cid,
     node: &Node,

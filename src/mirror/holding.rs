@@ -1,6 +1,7 @@
 //! What a mirror holds, and which blocks it lacks for another tree.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
 use cid::Cid;
@@ -45,7 +46,7 @@ impl Holding {
                     }
                     fresh.push(cid);
                 }
-            } else if !nodes.contains_key(&cid) {
+            } else if let Entry::Vacant(node) = nodes.entry(cid) {
                 let links = match self.nodes.get(&cid) {
                     // Its leaves are held there as well.
                     Some(links) => {
@@ -59,7 +60,7 @@ impl Holding {
                         links
                     }
                 };
-                nodes.insert(cid, links);
+                node.insert(links);
             }
             if pending.len().max(fresh.len()).max(nodes.len()) > MAX_BLOCKS {
                 return Err(TraversalError::TooMany { root, limit: MAX_BLOCKS }.into());
@@ -78,7 +79,7 @@ async fn read(blocks: &Blocks, cid: Cid) -> Result<Arc<[Cid]>, MirrorError> {
 mod tests {
     use super::*;
     use crate::ipfs::Block;
-    use crate::publisher::stream_tree::{self, Entry};
+    use crate::publisher::stream_tree;
     use futures::TryStreamExt;
     use proptest::prelude::*;
 
@@ -88,7 +89,7 @@ mod tests {
         for (path, content) in files {
             let leaf = Block::raw(vec![*content]);
             blocks.put_pinned(&leaf).await.unwrap();
-            entries.insert(path.clone(), Entry::from(&leaf));
+            entries.insert(path.clone(), stream_tree::Entry::from(&leaf));
         }
         let (tree, directories) = stream_tree::build(0, entries);
         for block in &directories {

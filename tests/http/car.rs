@@ -211,13 +211,13 @@ async fn a_car_that_is_given_up_frees_its_place_and_too_many_are_refused() {
         assert!(client.some().await > 0);
         slow.push(client);
     }
-    metric(&station, "skywave_gateway_cars 16").await;
+    metric(&station, "skywave_gateway_archives 16").await;
     let refused = station.get(&path).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
-    metric(&station, "skywave_gateway_refusals_total{reason=\"car_concurrent\"} 1").await;
+    metric(&station, "skywave_gateway_refusals_total{reason=\"archive_concurrent\"} 1").await;
     assert_eq!(station.get("/live/hifi/live.m3u8").await.status, 200);
     drop(slow);
-    metric(&station, "skywave_gateway_cars 0").await;
+    metric(&station, "skywave_gateway_archives 0").await;
     assert!(station.get(&format!("/ipfs/{file}?format=car")).await.body.len() > leaf.len());
 }
 
@@ -238,7 +238,7 @@ async fn a_dag_that_unfolds_without_end_is_sent_once_or_as_long_as_somebody_read
         received += client.some().await;
     }
     drop(client);
-    metric(&station, "skywave_gateway_cars 0").await;
+    metric(&station, "skywave_gateway_archives 0").await;
 }
 
 #[tokio::test]
@@ -258,5 +258,5 @@ async fn a_dag_of_too_many_blocks_ends_early_with_a_metric() {
     }
     let answer = station.get(&format!("/ipfs/{top}?format=car")).await;
     assert!(answer.status == 200 && answer.body.ends_with(CUT));
-    metric(&station, "skywave_gateway_refusals_total{reason=\"car_size\"} 1").await;
+    metric(&station, "skywave_gateway_refusals_total{reason=\"archive_size\"} 1").await;
 }

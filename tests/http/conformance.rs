@@ -36,8 +36,12 @@ async fn site() -> Site {
     Site { station, root, deep, page, index, file }
 }
 
-/// Status and the headers named, for each request.
-async fn check(station: &Station, cases: &[(&str, &[(&str, &str)], u16, &[(&str, &str)])]) {
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+/// Path and headers of a request; status and some headers of its answer.
+type Case<'a> = (&'a str, Fields<'a>, u16, Fields<'a>);
+
+async fn check(station: &Station, cases: &[Case<'_>]) {
     for (path, headers, status, expected) in cases {
         let answer = station.get_with(path, headers).await;
         assert_eq!(answer.status, *status, "{path} {headers:?}: {}", String::from_utf8_lossy(&answer.body));
@@ -295,6 +299,40 @@ async fn blocks_of_other_codecs() {
     assert_eq!(station.get(&of(unknown, "?format=raw")).await.status, 200);
 }
 
+/// path_gateway_tar_test.go, read by the tar of this machine.
+#[tokio::test]
+async fn trees_as_tar() {
+    let Site { station, root, file, .. } = site().await;
+    let long = "n".repeat(150);
+    let large = station.put_file(&[&[7; 300_000], &[8; 1]]).await;
+    let tree = [(long.as_str(), large), ("empty", station.put(RAW, b"").await), ("site", root)];
+    let tree = station.put_directory(&tree).await;
+    let answer = station.get(&format!("/ipfs/{tree}?format=tar")).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/x-tar"));
+    assert!(answer.header("etag").starts_with(&format!("W/\"{tree}.x-tar")), "{}", answer.header("etag"));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.tar"), &answer.body).unwrap();
+    let unpack = ["-xf", "a.tar"];
+    let unpacked =
+        std::process::Command::new("tar").args(unpack).current_dir(folder.path()).status().unwrap();
+    assert!(unpacked.success());
+    let below = folder.path().join(tree.to_string());
+    assert_eq!(std::fs::read(below.join("site/ą/ę/file-źł.txt")).unwrap(), TEXT);
+    assert_eq!(std::fs::read(below.join(&long)).unwrap().len(), 300_001);
+    assert_eq!(std::fs::read(below.join("empty")).unwrap(), b"");
+    assert_eq!(std::fs::read_link(below.join("site/link")).unwrap().to_str(), Some("foo"));
+    let one = station.get_with(&format!("/ipfs/{file}"), &[("Accept", "application/x-tar")]).await;
+    assert_eq!((one.status, one.body.len()), (200, 4 * 512));
+    assert_eq!(one.header("content-disposition"), format!("attachment; filename=\"{file}.tar\""));
+    let outside = station.put_directory(&[("../../escape", file)]).await;
+    let (missing, data) = (station.gone(b"gone"), station.put(0x0129, b"{}").await);
+    let (holey, mixed) =
+        (station.put_directory(&[("a", missing)]).await, station.put_directory(&[("a", data)]).await);
+    for (cid, status) in [(outside, 406), (data, 406), (mixed, 406), (holey, 404)] {
+        assert_eq!(station.get(&format!("/ipfs/{cid}?format=tar")).await.status, status, "{cid}");
+    }
+}
+
 /// trustless_gateway_ipns_test.go.
 #[tokio::test]
 async fn signed_records() {
@@ -340,7 +378,7 @@ async fn formats_file_names_and_service_workers() {
     check(
         &station,
         &[
-            (&of("?format=tar"), &[], 406, &[]),
+            (&of("?format=dag-json"), &[], 406, &[]),
             (&of("?format=zip"), &[], 400, &[]),
             (&of("?format=car&dag-scope=some"), &[], 400, &[]),
             (&of("?format=car&entity-bytes=x"), &[], 400, &[]),

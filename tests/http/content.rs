@@ -320,9 +320,9 @@ async fn raw_blocks_are_served_and_other_formats_refused_by_name() {
     }
     let below = station.get(&format!("/ipfs/{root}/hifi/init.mp4?format=raw")).await;
     assert_eq!(below.text(), "init");
-    let tar = station.get(&format!("/ipfs/{root}?format=tar")).await;
-    assert_eq!(tar.status, 406);
-    assert!(tar.text().contains("tar"), "{}", tar.text());
+    let cbor = station.get(&format!("/ipfs/{root}?format=dag-cbor")).await;
+    assert_eq!(cbor.status, 406);
+    assert!(cbor.text().contains("dag-cbor"), "{}", cbor.text());
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ async fn the_stations_name_has_an_origin_and_others_are_refused() {
     let playlist = at(&station, &own, "/hifi/live.m3u8").await;
     assert_eq!((playlist.status, &playlist.body[..]), (200, PLAYLIST));
     assert_eq!(playlist.header("cache-control"), "public, max-age=4");
+    assert_eq!(playlist.header("access-control-allow-methods"), "GET, HEAD, OPTIONS");
     let old = format!("{}.ipns.localhost", as_dag_pb.to_string_of_base(Base::Base36Lower).unwrap());
     let moved = at(&station, &old, "/x").await;
     assert_eq!((moved.status, moved.header("location")), (301, format!("http://{own}/x").as_str()));

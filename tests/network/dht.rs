@@ -8,11 +8,11 @@ use skywave::ipfs::{Block, Identity, NetworkError, ipns};
 
 use crate::swarm::{Peer, client, knows, line, server, start, until};
 
-fn key_of(identity: &Identity) -> Vec<u8> {
+pub(crate) fn key_of(identity: &Identity) -> Vec<u8> {
     [b"/ipns/".as_slice(), &identity.peer_id().to_bytes()].concat()
 }
 
-fn record(identity: &Identity, sequence: u64) -> Bytes {
+pub(crate) fn record(identity: &Identity, sequence: u64) -> Bytes {
     let now = chrono::Utc::now().timestamp_millis();
     let (validity, ttl) = (Duration::from_secs(3600), Duration::from_secs(5));
     ipns::sign(identity, Block::raw("root").cid, sequence, now, validity, ttl).unwrap().bytes
@@ -75,6 +75,8 @@ async fn a_forged_an_older_and_an_oversized_record_are_never_stored() {
 async fn a_provider_is_found_with_its_address_until_it_stops() {
     let peers = line(&[server(), server(), server(), client(), client()]).await;
     let (giver, taker) = (&peers[3], &peers[4]);
+    taker.network().dial(&peers[0].address().await).await.unwrap();
+    knows(taker.network(), 1).await;
     let key = Block::raw("segment").cid.hash().to_bytes();
     giver.network().provide(key.clone()).await.unwrap();
     let (found, addresses) = until("it is found", || async {

@@ -23,7 +23,7 @@ async fn a_message_reaches_all_who_follow_and_an_invalid_one_goes_no_further() {
     .await;
     assert_eq!(at_middle.recv().await.unwrap(), (author.id(), Bytes::from_static(b"good morning")));
     // The mesh between the middle and the end may need a heartbeat.
-    until("it arrives at the end", || async {
+    until("it arrives at the end", async || {
         publish("good day").await.unwrap();
         tokio::time::timeout(Duration::from_millis(300), at_end.recv()).await.ok()
     })

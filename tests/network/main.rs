@@ -3,6 +3,9 @@
 
 mod dht;
 mod gossip;
+mod names;
+mod lan;
+mod limits;
 mod peers;
 mod private;
 mod swarm;

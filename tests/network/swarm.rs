@@ -1,6 +1,5 @@
 //! Nodes for the tests, and how to wait for them.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +10,16 @@ use skywave::ipfs::{Dht, Identity, IpfsConfig, Judge, Network, Node, Verdict};
 use tempfile::TempDir;
 
 /// How long anything may take on a machine that is busy with other things.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A node in a folder of its own.
-pub struct Peer {
-    pub node: Node,
-    pub folder: TempDir,
+pub(crate) struct Peer {
+    pub(crate) node: Node,
+    pub(crate) folder: TempDir,
 }
 
 /// A DHT server on loopback that looks for nobody.
-pub fn server() -> IpfsConfig {
+pub(crate) fn server() -> IpfsConfig {
     IpfsConfig {
         listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
         dht: Dht::Server,
@@ -32,36 +31,36 @@ pub fn server() -> IpfsConfig {
     }
 }
 
-pub fn client() -> IpfsConfig {
+pub(crate) fn client() -> IpfsConfig {
     IpfsConfig { dht: Dht::Client, ..server() }
 }
 
-pub async fn start(config: &IpfsConfig) -> Peer {
+pub(crate) async fn start(config: &IpfsConfig) -> Peer {
     let folder = tempfile::tempdir().unwrap();
     let node = start_in(config, Identity::generate(), folder.path()).await;
     Peer { node, folder }
 }
 
-pub async fn start_in(config: &IpfsConfig, identity: Identity, folder: &Path) -> Node {
+pub(crate) async fn start_in(config: &IpfsConfig, identity: Identity, folder: &Path) -> Node {
     let config = config.in_folder(folder).unwrap();
     Node::start(&config, identity, &folder.join("ipfs")).await.unwrap()
 }
 
 impl Peer {
-    pub fn network(&self) -> &Network {
+    pub(crate) fn network(&self) -> &Network {
         self.node.network().unwrap()
     }
 
-    pub fn id(&self) -> PeerId {
+    pub(crate) fn id(&self) -> PeerId {
         self.node.identity().peer_id()
     }
 
-    pub async fn address(&self) -> Multiaddr {
+    pub(crate) async fn address(&self) -> Multiaddr {
         address(&self.node).await
     }
 }
 
-pub async fn address(node: &Node) -> Multiaddr {
+pub(crate) async fn address(node: &Node) -> Multiaddr {
     let addresses = until("the node listens", || async {
         let addresses = node.addresses().await;
         addresses.into_iter().next()
@@ -70,7 +69,7 @@ pub async fn address(node: &Node) -> Multiaddr {
 }
 
 /// Asks again until there is an answer.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut question: impl FnMut() -> F) -> T {
+pub(crate) async fn until<T>(what: &str, mut question: impl AsyncFnMut() -> Option<T>) -> T {
     let answer = async {
         loop {
             if let Some(answer) = question().await {
@@ -86,12 +85,12 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut question: i
 }
 
 /// Waits until `condition` holds.
-pub async fn wait(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn wait(what: &str, condition: impl Fn() -> bool) {
     until(what, || async { condition().then_some(()) }).await;
 }
 
 /// Nodes of which each knows the one before it.
-pub async fn line(configs: &[IpfsConfig]) -> Vec<Peer> {
+pub(crate) async fn line(configs: &[IpfsConfig]) -> Vec<Peer> {
     let mut peers: Vec<Peer> = Vec::new();
     for config in configs {
         let peer = start(config).await;
@@ -100,14 +99,18 @@ pub async fn line(configs: &[IpfsConfig]) -> Vec<Peer> {
         }
         peers.push(peer);
     }
-    for peer in &peers {
-        knows(peer.network(), 1).await;
+    // Whoever met a server knows it.
+    let serves = |n: Option<usize>| n.and_then(|n| configs.get(n)).is_some_and(|c| c.dht == Dht::Server);
+    for (n, peer) in peers.iter().enumerate() {
+        if serves(n.checked_sub(1)) || serves(Some(n + 1)) {
+            knows(peer.network(), 1).await;
+        }
     }
     peers
 }
 
 /// Waits until the routing table on the LAN has so many peers.
-pub async fn knows(network: &Network, peers: usize) {
+pub(crate) async fn knows(network: &Network, peers: usize) {
     until("the routing table is filled", || async {
         (network.routing().await.unwrap().lan >= peers).then_some(())
     })
@@ -115,10 +118,10 @@ pub async fn knows(network: &Network, peers: usize) {
 }
 
 /// A judge that accepts what begins with `good` and rejects all else.
-pub fn good_only() -> Judge {
+pub(crate) fn good_only() -> Judge {
     Arc::new(|message: &Bytes| if message.starts_with(b"good") { Verdict::Accept } else { Verdict::Reject })
 }
 
-pub fn everything() -> Judge {
+pub(crate) fn everything() -> Judge {
     Arc::new(|_: &Bytes| Verdict::Accept)
 }

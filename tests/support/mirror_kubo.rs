@@ -47,6 +47,8 @@ pub enum Mode {
     FailsToPin,
     /// Imports, and does not tell of the root.
     SaysNothing,
+    /// Imports and pins, and lets nobody name a pin.
+    RefusesNames,
 }
 
 #[derive(Default)]
@@ -178,8 +180,9 @@ impl FakeKubo {
             "/api/v0/dag/import" => {
                 let boundary = parts.headers["content-type"].to_str().unwrap().rsplit('=').next().unwrap();
                 assert_eq!(query["pin-roots"], "true");
-                state.import(&upload(&bytes, boundary), mode)
+                state.import(upload(&bytes, boundary), mode)
             }
+            "/api/v0/pin/add" if mode == Mode::RefusesNames => reply(403, "403 - Forbidden"),
             "/api/v0/pin/add" => state.name(query["arg"].parse().unwrap(), &query["name"]),
             "/api/v0/pin/ls" => state.list(&query["name"]),
             "/api/v0/pin/rm" => state.remove(query["arg"].parse().unwrap()),

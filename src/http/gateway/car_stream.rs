@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cid::Cid;
 
 use super::car_request::{CarRequest, EntityBytes, Scope};
-use crate::ipfs::unixfs::{self, BlockSource, MAX_FILE_DEPTH, Node, UnixFsError};
+use crate::ipfs::unixfs::{self, BlockReader, MAX_FILE_DEPTH, Node, UnixFsError};
 use crate::ipfs::{car, ipld};
 
 /// Links that may wait for their turn.
@@ -53,7 +53,7 @@ pub(super) struct Walk<S> {
     sent: Option<HashSet<Cid>>,
 }
 
-impl<S: BlockSource> Walk<S> {
+impl<S: BlockReader> Walk<S> {
     /// The blocks on the way, and then those of `cid` in the scope.
     pub(super) fn new(source: S, visited: &[Cid], cid: Cid, request: &CarRequest) -> Walk<S> {
         let part = match request.scope {

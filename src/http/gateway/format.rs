@@ -14,6 +14,8 @@ pub(super) enum Format {
     Raw,
     /// The blocks of a DAG.
     Car(CarRequest),
+    /// A tree of files.
+    Tar,
     /// The signed record of a name.
     IpnsRecord,
     /// A block of the codec, by the name of its format.
@@ -43,7 +45,9 @@ pub(super) struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FormatError {
     /// 400.
-    #[error("The format {0:?} is not known; raw, car, ipns-record, dag-json, dag-cbor, json and cbor are.")]
+    #[error(
+        "The format {0:?} is not known; raw, car, tar, ipns-record, dag-json, dag-cbor, json and cbor are."
+    )]
     Unknown(String),
     /// 406.
     #[error("This gateway does not answer in the format {0:?}; with ?format=raw or ?format=car it does.")]
@@ -60,6 +64,7 @@ impl Format {
             Format::File => "file",
             Format::Raw => "raw",
             Format::Car(_) => "car",
+            Format::Tar => "tar",
             Format::IpnsRecord => "ipns-record",
             Format::Block(BlockFormat::DagJson) => "dag-json",
             Format::Block(BlockFormat::DagCbor) => "dag-cbor",
@@ -142,12 +147,12 @@ fn by_name(name: &str, call: &Call, car_parameters: Option<&str>) -> Result<Form
     Ok(match name {
         "raw" => Format::Raw,
         "car" => Format::Car(CarRequest::new(call, car_parameters)?),
+        "tar" => Format::Tar,
         "ipns-record" => Format::IpnsRecord,
         "dag-json" => Format::Block(BlockFormat::DagJson),
         "dag-cbor" => Format::Block(BlockFormat::DagCbor),
         "json" => Format::Block(BlockFormat::Json),
         "cbor" => Format::Block(BlockFormat::Cbor),
-        "tar" => return Err(FormatError::NotMade(name.to_owned())),
         _ => return Err(FormatError::Unknown(name.to_owned())),
     })
 }
@@ -228,14 +233,13 @@ mod tests {
         );
         assert_eq!(names("", "application/vnd.ipld.raw;q=0, */*"), ["file"]);
         assert_eq!(names("", "application/json, text/plain, */*"), ["json", "file"]);
-        assert_eq!(names("", "application/x-tar, */*;q=0.1"), ["file"]);
+        assert_eq!(names("", "application/x-tar, */*;q=0.1"), ["tar", "file"]);
         assert_eq!(names("", "application/vnd.ipld.car;order=foo, application/vnd.ipld.car;q=0.5"), ["car"]);
     }
 
     #[test]
     fn formats_not_made_here_are_named_and_never_answered_with_something_else() {
         let not_made = |name: &str| Err(FormatError::NotMade(name.to_owned()));
-        assert_eq!(ask("format=tar", "*/*"), not_made("tar"));
         assert_eq!(ask("", "application/vnd.ipld.new"), not_made("application/vnd.ipld.new"));
         assert_eq!(ask("", "application/vnd.ipld.car;version=2"), not_made("application/vnd.ipld.car"));
         assert_eq!(ask("format=zip", "*/*"), Err(FormatError::Unknown("zip".to_owned())));

@@ -3,7 +3,7 @@
 use cid::Cid;
 use cid::multibase::Base;
 
-use crate::http::ipns_name;
+use crate::ipfs::ipns::name as ipns_name;
 
 /// The longest label of a host name, RFC 1035 section 2.3.4.
 const MAX_LABEL: usize = 63;

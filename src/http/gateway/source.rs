@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::config::GatewayConfig;
 use super::hot_blocks::HotBlocks;
 use crate::ipfs::Blocks;
-use crate::ipfs::unixfs::{BlockSource, DAG_PB, NotFetched, RAW, UnixFsError};
-use crate::metrics::{Metrics, RefusalLabel};
+use crate::ipfs::unixfs::{BlockReader, DAG_PB, NotFetched, RAW, UnixFsError};
+use crate::metrics::{LimitLabel, Metrics};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Store {
                 NotFetched::TooMuch => "fetch_bytes",
                 NotFetched::Busy => "fetch_concurrent",
             };
-            self.metrics.gateway_refusals.get_or_create(&RefusalLabel { reason: label }).inc();
+            self.metrics.gateway_refusals.get_or_create(&LimitLabel { reason: label }).inc();
             UnixFsError::NotFetched { cid: *cid, reason }
         };
         let patience = allowance.enter(&self.fetching).map_err(refused)?;
@@ -139,7 +139,7 @@ fn aliases(cid: &Cid) -> impl Iterator<Item = Cid> + use<> {
     all.into_iter().flatten().filter(move |alias| *alias != cid)
 }
 
-impl BlockSource for Source {
+impl BlockReader for Source {
     async fn read(&self, cid: &Cid) -> Result<Bytes, UnixFsError> {
         let store = &self.store;
         if let Some(bytes) = store.hot.get(cid) {

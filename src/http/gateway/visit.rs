@@ -6,9 +6,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::car_request::{CarError, CarRequest, Scope};
-use super::car_stream::{Walk, WalkError};
-use super::format::{self, BlockFormat, Format, FormatError, Wanted};
+use super::block_format::{Kind, has, kind_of};
+use super::format::{self, BlockFormat, Format, Wanted};
 use super::host::Namespace;
 use super::source::Source;
 use super::{Gateway, disposition, listing, not_on_air, redirect, refusal};
@@ -16,9 +15,8 @@ use crate::http::body::{Body, BodyError};
 use crate::http::call::Call;
 use crate::http::content_type::{self, BEGINNING};
 use crate::http::respond::{self, IMMUTABLE, Representation};
-use crate::ipfs::unixfs::{self, BlockSource, File, FileReader, Node, Resolved, UnixFsError};
-use crate::ipfs::{car, ipld};
-use crate::metrics::{Metrics, RefusalLabel};
+use crate::ipfs::ipld;
+use crate::ipfs::unixfs::{self, BlockReader, File, FileReader, Node, Resolved, UnixFsError};
 
 const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
 const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");
@@ -30,20 +28,20 @@ const PAGE_CACHE: &str = "public, max-age=604800, stale-while-revalidate=2678400
 const MAX_JSON: u64 = 1024 * 1024;
 
 /// An answer, or the refusal that stands in for it.
-type Answered = Result<Response<Body>, Response<Body>>;
+pub(super) type Answered = Result<Response<Body>, Response<Body>>;
 
 /// Where a request stands in the content paths.
 pub(super) struct Place<'a> {
     namespace: Namespace,
     /// The segments below the root.
-    below: &'a [String],
+    pub(super) below: &'a [String],
     /// The content path in the spelling of the request, encoded.
     path: String,
     /// The root, in the spelling of the request.
-    root: &'a str,
+    pub(super) root: &'a str,
     /// The domain of the gateway, where the root has an origin of its own.
     domain: Option<&'a str>,
-    cache_control: &'a str,
+    pub(super) cache_control: &'a str,
 }
 
 impl<'a> Place<'a> {
@@ -75,11 +73,11 @@ impl<'a> Place<'a> {
 
 /// The request on its way.
 pub(super) struct Visit<'a> {
-    gateway: &'a Gateway,
-    call: &'a Call,
-    place: Place<'a>,
+    pub(super) gateway: &'a Gateway,
+    pub(super) call: &'a Call,
+    pub(super) place: Place<'a>,
     root: Cid,
-    source: Source,
+    pub(super) source: Source,
     only_if_cached: bool,
 }
 
@@ -169,7 +167,8 @@ impl<'a> Visit<'a> {
         match (format, &resolved.node) {
             (Format::File, node) => self.content(cid, node, html).await.map(Some),
             (Format::Raw, _) => self.raw(cid).await.map(Some),
-            (Format::Car(request), _) => self.car(request, resolved).await.map(Some),
+            (Format::Car(request), _) => self.car(request, resolved).map(Some),
+            (Format::Tar, _) => self.tar(resolved).await.map(Some),
             (Format::IpnsRecord, _) => Ok(None),
             (Format::Block(format), Node::Other(bytes)) => {
                 Ok(kind_of(&cid, Some(*format)).map(|kind| self.block(cid, bytes.clone(), &kind)))
@@ -355,60 +354,8 @@ impl<'a> Visit<'a> {
         response
     }
 
-    async fn car(&self, request: &CarRequest, resolved: &Resolved) -> Answered {
-        if let (Scope::Entity(Some(range)), Node::File(file)) = (request.scope, &resolved.node) {
-            range.of(file.size).map_err(|error| refusal::of_format(&FormatError::from(error)))?;
-        }
-        if let (Scope::Entity(Some(range)), Node::Raw(bytes)) = (request.scope, &resolved.node) {
-            let outside = range.of(bytes.len() as u64);
-            outside.map_err(|error: CarError| refusal::of_format(&FormatError::from(error)))?;
-        }
-        let etag = request.etag(&resolved.cid, &resolved.visited);
-        let known = respond::is_known(self.call, &etag);
-        let mut response = Response::new(Body::default());
-        respond::set(&mut response, header::ETAG, &format!("W/\"{etag}\""));
-        respond::set(&mut response, header::CACHE_CONTROL, self.place.cache_control);
-        if known {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return Ok(response);
-        }
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(request.content_type()));
-        response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
-        self.name(&mut response, "attachment", &format!("{}.car", resolved.cid));
-        if self.call.get {
-            let walk = Walk::new(self.source.clone(), &resolved.visited, resolved.cid, request);
-            *response.body_mut() = self.stream(resolved.cid, walk)?;
-        }
-        Ok(response)
-    }
-
-    /// The CAR as it is made; holds its place among all until it is sent or given up.
-    fn stream(&self, root: Cid, walk: Walk<Source>) -> Result<Body, Response<Body>> {
-        let metrics = &self.gateway.content.metrics;
-        let place = self.gateway.cars.clone().try_acquire_owned().map_err(|_| {
-            refused(metrics, "car_concurrent");
-            respond::unavailable("As many CARs as may be are being sent; try again.")
-        })?;
-        let place = (place, Counted::new(metrics.clone()));
-        let sections = stream::try_unfold((walk, place), |(mut walk, place)| async {
-            match walk.next().await {
-                Ok(section) => Ok(section.map(|section| (section, (walk, place)))),
-                Err(error) => {
-                    if matches!(error, WalkError::TooLarge) {
-                        refused(&place.1.metrics, "car_size");
-                    }
-                    tracing::debug!(%error, "a CAR ended early");
-                    // A pause in which hyper sends what there is, so that the client sees how far it went.
-                    tokio::task::yield_now().await;
-                    Err(BodyError::from(error))
-                }
-            }
-        });
-        Ok(Body::endless(stream::iter([Ok(car::header(&[root]))]).chain(sections).boxed()))
-    }
-
     /// Names the answer as a file, by the query or else by `own`.
-    fn name(&self, response: &mut Response<Body>, kind: &str, own: &str) {
+    pub(super) fn name(&self, response: &mut Response<Body>, kind: &str, own: &str) {
         let filename = self.call.parameter("filename").filter(|name| !name.is_empty());
         let header = disposition::header(kind, filename.as_deref().unwrap_or(own));
         respond::set(response, header::CONTENT_DISPOSITION, &header);
@@ -427,19 +374,8 @@ impl<'a> Visit<'a> {
         redirect::ascii(&format!("{}?{}", self.call.raw_path, query.join("&")))
     }
 
-    fn refuse(&self, error: &UnixFsError) -> Response<Body> {
+    pub(super) fn refuse(&self, error: &UnixFsError) -> Response<Body> {
         refusal::of(error, self.only_if_cached)
-    }
-}
-
-/// Whether a node may have a form; of JSON in UnixFS only its bytes tell.
-fn has(node: &Node, cid: &Cid, format: &Format) -> bool {
-    match (format, node) {
-        (Format::File | Format::Raw | Format::Car(_), _) => true,
-        (Format::IpnsRecord, _) => false,
-        (Format::Block(format), Node::Other(_)) => kind_of(cid, Some(*format)).is_some(),
-        (Format::Block(format), Node::Raw(_) | Node::File(_)) => *format == BlockFormat::Json,
-        (Format::Block(_), _) => false,
     }
 }
 
@@ -451,40 +387,9 @@ fn not_acceptable(cid: &Cid, format: &Format) -> Response<Body> {
     respond::text(StatusCode::NOT_ACCEPTABLE, &message)
 }
 
-/// How a block of a codec is sent.
-struct Kind {
-    content_type: &'static str,
-    format: &'static str,
-    extension: &'static str,
-    inline: bool,
-    /// Whether a browser gets a page about it.
-    preview: bool,
-}
-
-/// The form of a codec, or the one asked for, where the codec has it: DAG-JSON is JSON, DAG-CBOR is CBOR.
-fn kind_of(cid: &Cid, format: Option<BlockFormat>) -> Option<Kind> {
-    use BlockFormat::{Cbor, DagCbor, DagJson, Json};
-    let format = match (cid.codec(), format) {
-        (ipld::DAG_JSON, None | Some(DagJson)) => DagJson,
-        (ipld::DAG_CBOR, None | Some(DagCbor)) => DagCbor,
-        (ipld::JSON, None | Some(Json)) | (ipld::DAG_JSON, Some(Json)) => Json,
-        (ipld::CBOR, None | Some(Cbor)) | (ipld::DAG_CBOR, Some(Cbor)) => Cbor,
-        _ => return None,
-    };
-    let (content_type, name) = match format {
-        DagJson => ("application/vnd.ipld.dag-json", "dag-json"),
-        DagCbor => ("application/vnd.ipld.dag-cbor", "dag-cbor"),
-        Json => ("application/json", "json"),
-        Cbor => ("application/cbor", "cbor"),
-    };
-    let json = matches!(format, DagJson | Json);
-    let (extension, preview) = (if json { "json" } else { "cbor" }, matches!(format, DagJson | DagCbor));
-    Some(Kind { content_type, format: name, extension, inline: json, preview })
-}
-
 /// A file, whole or in part. The first block is read before the head goes out, so that a missing file is an error and
 /// not a short answer.
-pub(super) async fn file<S: BlockSource>(
+pub(super) async fn file<S: BlockReader>(
     call: &Call,
     source: S,
     file: &File,
@@ -498,26 +403,4 @@ pub(super) async fn file<S: BlockSource>(
     let chunks = stream::iter(first.map(Ok)).chain(reader.into_stream()).map_err(BodyError::from);
     *response.body_mut() = Body::stream(chunks.boxed(), range.end - range.start);
     Ok(response)
-}
-
-fn refused(metrics: &Metrics, reason: &'static str) {
-    metrics.gateway_refusals.get_or_create(&RefusalLabel { reason }).inc();
-}
-
-/// One more CAR while it lives.
-struct Counted {
-    metrics: Metrics,
-}
-
-impl Counted {
-    fn new(metrics: Metrics) -> Counted {
-        metrics.gateway_cars.inc();
-        Counted { metrics }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.metrics.gateway_cars.dec();
-    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
+use cid::multihash::Multihash;
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 use super::{Blocks, IpfsError, failed};
@@ -19,12 +20,13 @@ use super::{Blocks, IpfsError, failed};
 pub(super) struct Passing {
     /// Held for reading from the put of a block of our own to its pin, for writing while others are removed.
     gate: RwLock<()>,
-    /// How many readers wait for each.
-    readers: Mutex<HashMap<Cid, usize>>,
+    /// How many readers wait for each. By hash, as the store may file blocks: one of our own is never taken for one
+    /// that came under another codec.
+    readers: Mutex<HashMap<Multihash<64>, (Cid, usize)>>,
 }
 
 impl Passing {
-    fn readers(&self) -> MutexGuard<'_, HashMap<Cid, usize>> {
+    fn readers(&self) -> MutexGuard<'_, HashMap<Multihash<64>, (Cid, usize)>> {
         // The map is whole between any two statements.
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -32,12 +34,12 @@ impl Passing {
     /// Makes the block our own; it must be stored while the guard lives.
     pub(super) async fn own(&self, cid: &Cid) -> RwLockReadGuard<'_, ()> {
         let guard = self.gate.read().await;
-        self.readers().remove(cid);
+        self.readers().remove(cid.hash());
         guard
     }
 
     fn left_behind(&self) -> Vec<Cid> {
-        self.readers().iter().filter(|(_, readers)| **readers == 0).map(|(cid, _)| *cid).collect()
+        self.readers().values().filter(|(_, readers)| *readers == 0).map(|(cid, _)| *cid).collect()
     }
 }
 
@@ -49,14 +51,14 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(passing: &'a Passing, cid: Cid) -> Self {
-        *passing.readers().entry(cid).or_default() += 1;
+        passing.readers().entry(*cid.hash()).or_insert((cid, 0)).1 += 1;
         Self { passing, cid }
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        if let Some(readers) = self.passing.readers().get_mut(&self.cid) {
+        if let Some((_, readers)) = self.passing.readers().get_mut(self.cid.hash()) {
             *readers = readers.saturating_sub(1);
         }
     }
@@ -98,7 +100,7 @@ impl Blocks {
             if !pinned && self.contains(&cid).await? {
                 self.repo.remove_block(cid, false).await.map_err(|e| failed("remove", cid, e))?;
             }
-            self.passing.readers().remove(&cid);
+            self.passing.readers().remove(cid.hash());
         }
         Ok(())
     }

@@ -63,6 +63,11 @@ impl<P: Ord + Clone> Redial<P> {
         self.targets.retain(|peer, target| target.wanted != Wanted::Neighbour || still_there(peer));
     }
 
+    /// Dials that were on their way ended unheard.
+    pub fn begin_anew(&mut self) {
+        self.targets.values_mut().for_each(|target| target.dialling = false);
+    }
+
     /// Whom to dial now. Each of them must be told of by [`Self::ended`]. `jitter` is uniform in `0.0..1.0`.
     pub fn due(
         &mut self,
@@ -145,6 +150,9 @@ mod tests {
         assert!(redial.due(second * 2, 1, |peer| *peer == "owner", || 0.5).is_empty());
         assert!(redial.due(second * 3, 0, |_| false, || 1.0).is_empty(), "not in the moment of the loss");
         assert_eq!(redial.due(second * 4, 0, |_| false, || 1.0), ["owner"]);
+        assert!(redial.due(second * 9, 0, |_| false, || 1.0).is_empty(), "it is being dialled");
+        redial.begin_anew();
+        assert_eq!(redial.due(second * 9, 0, |_| false, || 1.0), ["owner"]);
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use cid::Cid;
 
-use super::{BlockSource, Node, UnixFsError, load, sharded_directory};
+use super::{BlockReader, Node, UnixFsError, load, sharded_directory};
 use crate::ipfs::ipld::{self, Walk};
 
 /// Where a path leads.
@@ -21,7 +21,7 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    async fn enter<S: BlockSource>(&mut self, source: &S, cid: Cid) -> Result<(), UnixFsError> {
+    async fn enter<S: BlockReader>(&mut self, source: &S, cid: Cid) -> Result<(), UnixFsError> {
         self.node = load(source, &cid).await?;
         self.cid = cid;
         self.roots.push(cid);
@@ -33,7 +33,7 @@ impl Resolved {
 ///
 /// # Errors
 /// As [`load`]; [`UnixFsError::NoSuchEntry`] and [`UnixFsError::NotADirectory`] where the path ends early.
-pub async fn resolve<S: BlockSource>(
+pub async fn resolve<S: BlockReader>(
     source: &S,
     root: Cid,
     path: &[String],

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cid::Cid;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{BlockSource, File, MAX_FILE_DEPTH, Node, UnixFsError, load};
+use super::{BlockReader, File, MAX_FILE_DEPTH, Node, UnixFsError, load};
 
 /// Reads a byte range of a file. Holds one block and the links beside the way to it; subtrees outside the range
 /// are never loaded.
@@ -29,7 +29,7 @@ struct Subtree {
     depth: usize,
 }
 
-impl<S: BlockSource> FileReader<S> {
+impl<S: BlockReader> FileReader<S> {
     /// Reads `range` of `file`; what lies past the end of the file is left out.
     pub fn new(blocks: S, file: &File, range: Range<u64>) -> FileReader<S> {
         let wanted = range.start.min(file.size)..range.end.min(file.size);

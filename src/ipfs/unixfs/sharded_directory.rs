@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use cid::Cid;
 
-use super::{BlockSource, Link, Node, UnixFsError, load};
+use super::{BlockReader, Link, Node, UnixFsError, load};
 
 /// Multicodec of murmur3-x64-64, the one hash function that the specification allows.
 const MURMUR3_X64_64: u64 = 0x22;
@@ -98,7 +98,7 @@ fn hash(name: &str) -> u64 {
 }
 
 /// Follows the hash of `name` from `shard`, whose CID is `directory`.
-pub(super) async fn find<S: BlockSource>(
+pub(super) async fn find<S: BlockReader>(
     source: &S,
     directory: Cid,
     mut shard: Shard,
@@ -126,7 +126,7 @@ pub(super) async fn find<S: BlockSource>(
     }
 }
 
-async fn load_shard<S: BlockSource>(source: &S, cid: Cid) -> Result<Shard, UnixFsError> {
+async fn load_shard<S: BlockReader>(source: &S, cid: Cid) -> Result<Shard, UnixFsError> {
     match load(source, &cid).await? {
         Node::Shard(shard) => Ok(shard),
         _ => Err(UnixFsError::Invalid { cid, reason: "it is part of a sharded directory and no shard" }),
@@ -137,7 +137,7 @@ async fn load_shard<S: BlockSource>(source: &S, cid: Cid) -> Result<Shard, UnixF
 ///
 /// # Errors
 /// As [`load`]; [`UnixFsError::NotADirectory`] for what is none.
-pub(super) async fn list<S: BlockSource>(
+pub(super) async fn list<S: BlockReader>(
     source: &S,
     cid: Cid,
     node: &Node,

@@ -4,7 +4,7 @@
 mod commands;
 mod events;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -85,7 +85,7 @@ struct State {
     parts: Parts,
     commands: mpsc::Receiver<Command>,
     closed: bool,
-    actions: Vec<ToSwarm<Infallible, THandlerInEvent<Parts>>>,
+    actions: VecDeque<ToSwarm<Infallible, THandlerInEvent<Parts>>>,
     look: Interval,
     expire_at: Instant,
     topics: Topics,
@@ -117,8 +117,7 @@ impl Behaviour {
         let fetch = request_response::Config::default()
             .with_request_timeout(FETCH_WITHIN)
             .with_max_concurrent_streams(MAX_FETCHES);
-        let memory =
-            setup.memory_limit.map(|bytes| memory_connection_limits::Behaviour::with_max_bytes(bytes));
+        let memory = setup.memory_limit.map(memory_connection_limits::Behaviour::with_max_bytes);
         let parts = Parts {
             memory: memory.into(),
             keep: Keep(kept.clone()),
@@ -135,7 +134,7 @@ impl Behaviour {
             parts,
             commands,
             closed: false,
-            actions: Vec::new(),
+            actions: VecDeque::new(),
             look,
             expire_at: Instant::now() + EXPIRE_EVERY,
             topics: Topics::new(counters.clone()),
@@ -195,8 +194,8 @@ impl State {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Parts>>> {
         loop {
-            if !self.actions.is_empty() {
-                return Poll::Ready(self.actions.remove(0));
+            if let Some(action) = self.actions.pop_front() {
+                return Poll::Ready(action);
             }
             match self.parts.poll(cx) {
                 Poll::Ready(ToSwarm::GenerateEvent(event)) => {

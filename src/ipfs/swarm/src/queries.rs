@@ -23,7 +23,7 @@ const MAX_VALUES: usize = 32;
 const MAX_PROVIDERS: usize = 64;
 /// Keys that are told to a DHT at once.
 const MAX_PROVIDING: usize = 4;
-/// A key is told again before the 24 h that kubo keeps it for are over.
+/// A key is told again well before the 48 h are over that others keep it for.
 const PROVIDE_AGAIN: Duration = Duration::from_secs(12 * 3600);
 /// In a DHT of fewer peers than hold a key, where each new one is to know of it.
 const PROVIDE_AGAIN_SMALL: Duration = Duration::from_secs(5 * 60);
@@ -153,12 +153,15 @@ impl Queries {
     pub(crate) fn provide_due(&mut self, tables: [&mut Table; 2], now: Instant) -> usize {
         let running = self.pending.values().filter(|pending| matches!(pending, Pending::Provide)).count();
         let room = MAX_PROVIDING.saturating_sub(running.div_ceil(2));
-        let due = self.provided.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone());
-        let due: Vec<_> = due.take(room).collect();
+        let due = self.provided.iter().filter(|(_, at)| **at <= now);
+        let mut due: Vec<_> = due.map(|(key, at)| (*at, key.clone())).collect();
+        // Who waits longest is first: with many keys none is forgotten.
+        due.sort();
+        due.truncate(room);
         let mut told = 0;
         let mut tables = tables;
         let peers = tables.iter_mut().map(|table| table.len()).max().unwrap_or(0);
-        for key in due {
+        for (_, key) in due {
             for table in &mut tables {
                 if table.len() > 0
                     && let Ok(id) = table.kad().start_providing(RecordKey::from(key.clone()))

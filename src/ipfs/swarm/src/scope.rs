@@ -1,4 +1,4 @@
-//! Which of the two DHTs an address belongs to. Pure.
+//! Which of the two DHTs an address belongs to.
 //!
 //! kubo runs two: one among public addresses, `/ipfs/kad/1.0.0`, and one within a network, `/ipfs/lan/kad/1.0.0`. A
 //! node with a private address is answered on the second alone.

@@ -17,6 +17,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 
 use crate::RecordRules;
+use crate::book::bare;
 use crate::scope::{Scope, is_loopback};
 use crate::store::{MAX_VALUE, Store};
 
@@ -126,8 +127,10 @@ impl Table {
     pub(crate) fn addresses(&mut self, peer: PeerId) -> Vec<Multiaddr> {
         let nobody = ConnectionId::new_unchecked(0);
         let found = self.kad.handle_pending_outbound_connection(nobody, Some(peer), &[], Endpoint::Dialer);
-        let mut found = found.unwrap_or_default();
+        let mut found: Vec<_> = found.unwrap_or_default().iter().map(bare).collect();
         found.retain(|address| self.scope.announces(address));
+        found.sort();
+        found.dedup();
         found
     }
 

@@ -60,7 +60,7 @@ impl State {
             Command::Dial { peer, addresses, reply } => self.dial(peer, addresses, reply),
             Command::Disconnect { peer, reply } => {
                 let connection = CloseConnection::All;
-                self.actions.push(ToSwarm::CloseConnection { peer_id: peer, connection });
+                self.actions.push_back(ToSwarm::CloseConnection { peer_id: peer, connection });
                 _ = reply.send(Ok(()));
             }
             Command::Bootstrap { reply } => _ = reply.send(self.bootstrap()),
@@ -127,7 +127,7 @@ impl State {
             },
         };
         self.dials.insert(opts.connection_id(), reply);
-        self.actions.push(ToSwarm::Dial { opts });
+        self.actions.push_back(ToSwarm::Dial { opts });
     }
 
     fn bootstrap(&mut self) -> Result<bool, NetworkError> {
@@ -141,6 +141,7 @@ impl State {
 
 fn enter(tables: &mut [&mut Table; 2], peer: PeerId, addresses: &[Multiaddr]) -> bool {
     let addresses: Vec<_> = addresses.iter().map(bare).collect();
-    // Not `any`: each of the two takes its own.
-    tables.iter_mut().fold(false, |entered, table| table.enter(peer, &addresses) || entered)
+    let [lan, wan] = tables;
+    // Each of the two takes its own.
+    lan.enter(peer, &addresses) | wan.enter(peer, &addresses)
 }

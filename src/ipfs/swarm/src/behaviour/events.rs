@@ -76,19 +76,14 @@ impl State {
             Event::RoutingUpdated { peer, addresses, .. } => table.purge(&peer, &addresses),
             Event::InboundRequest { request: InboundRequest::PutRecord { record: Some(record), .. } } => {
                 let stored = table.admit(record, &*self.rules);
-                _ = if stored {
-                    self.counters.records_stored.add()
-                } else {
-                    self.counters.records_refused.add()
-                };
+                let (stored_count, refused) = (&self.counters.records_stored, &self.counters.records_refused);
+                if stored { stored_count.add() } else { refused.add() }
             }
             Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(record) } } => {
                 let stored = table.admit_provider(record);
-                _ = if stored {
-                    self.counters.providers_stored.add()
-                } else {
-                    self.counters.providers_refused.add()
-                };
+                let (stored_count, refused) =
+                    (&self.counters.providers_stored, &self.counters.providers_refused);
+                if stored { stored_count.add() } else { refused.add() }
             }
             _ => {}
         }
