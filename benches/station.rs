@@ -12,6 +12,7 @@
 #[path = "station/day.rs"]
 mod day;
 #[path = "station/process.rs"]
+#[allow(dead_code, reason = "the other benches use the rest")]
 mod process;
 
 use std::fs;

@@ -14,8 +14,6 @@ mod support {
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use cid::Cid;
 use ipld_dagpb::PbNode;
@@ -27,19 +25,19 @@ use support::checker::source::FolderSource;
 use support::checker::{Checker, Expectations};
 use support::gateway_listener;
 use support::http_client;
-use support::kubo::{self, Kubo, address_of, root_of};
+use support::kubo::{self, ALONE, Kubo, Setup, address_of, root_of};
 use support::media::{Depth, sines, wav};
-use support::station::{Home, REQUEST, Station, wait_until};
+use support::station::{Home, PATIENCE, Station, wait_until};
 
 const RENDITIONS: [&str; 3] = ["lofi", "midfi", "hifi"];
 /// Seconds of audio in a segment.
 const SEGMENT: f64 = 3.84;
-/// More entries than kubo itself would leave in one block (256 KiB of names and CIDs).
-const LARGE: usize = 6_000;
+/// Entries of a directory that is one block still, and of one whose shards are two levels deep.
+const LARGE: [usize; 2] = [5_000, 9_000];
 
 /// A station whose swarm is on loopback.
 fn on_the_air() -> (Home, Station) {
-    let home = Home::new("[player]\norder = \"ordered\"\n[ipfs]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n");
+    let home = Home::new(&format!("[player]\norder = \"ordered\"\n{ALONE}bootstrap = []\n"));
     for (name, hertz) in [("1.wav", 440.0), ("2.wav", 550.0)] {
         let tone = sines(44_100, 0, 20 * 44_100, &[(hertz, 0.3); 2]);
         home.add(name, &wav(44_100, 2, None, Depth::S16, &tone));
@@ -185,8 +183,16 @@ struct Shelf {
 impl Shelf {
     fn start() -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let config = IpfsConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".into()], ..IpfsConfig::default() };
+        // In memory where there is such a place: the disk would have to take every small block by itself.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let config = IpfsConfig {
+            listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+            bootstrap: Vec::new(),
+            mdns: false,
+            hole_punching: false,
+            upnp: false,
+            ..IpfsConfig::default()
+        };
         let node = runtime.block_on(Node::start(&config, Identity::generate(), folder.path())).unwrap();
         Self { runtime, node, _folder: folder }
     }
@@ -213,34 +219,25 @@ fn large_tree(files: usize) -> (String, Vec<Block>) {
 }
 
 #[test]
-fn a_directory_of_thousands_is_the_same_for_kubo_as_for_us() {
+fn a_directory_of_thousands_plain_or_sharded_is_the_same_for_kubo_as_for_us() {
     if !kubo::available() {
         return;
     }
-    let (root, blocks) = large_tree(LARGE);
-    let (shelf, kubo) = (Shelf::start(), Kubo::start());
-    shelf.hold(blocks.iter());
-    kubo.connect(&shelf.address());
-    let folder = listing(&kubo, &format!("{root}/hifi"));
-    assert_eq!(folder.len(), LARGE);
-    for n in [0, LARGE / 2, LARGE - 1] {
-        let name = format!("{}.m4s", 464_000_000 + n);
-        assert_eq!(kubo.run(&["cat", &format!("/ipfs/{root}/hifi/{name}")]), format!("segment {n}"));
-        assert_eq!(folder[&name], format!("segment {n}").len() as u64);
-    }
-    kubo_agrees(&kubo, &root, &blocks.iter().map(|b| (b.cid.to_bytes(), b.data.to_vec())).collect());
-}
-
-/// Publishes the station's newest root under kubo's own name until told to stop.
-fn follow(kubo: &Kubo, station: &Station, stop: &AtomicBool) {
-    let mut known = String::new();
-    while !stop.load(Ordering::Relaxed) {
-        let root = root_of(station);
-        if root != known {
-            kubo.rpc(&format!("name/publish?arg=/ipfs/{root}&allow-offline=true&resolve=false&ttl=1s"));
-            known = root;
+    let shelf = Shelf::start();
+    for (files, sharded) in LARGE.into_iter().zip([false, true]) {
+        let (root, blocks) = large_tree(files);
+        assert_eq!(blocks.len() > files + 2, sharded, "{} blocks for {files} files", blocks.len());
+        shelf.hold(blocks.iter());
+        let kubo = Kubo::start();
+        kubo.connect(&shelf.address());
+        let folder = listing(&kubo, &format!("{root}/hifi"));
+        assert_eq!(folder.len(), files);
+        for n in [0, files / 2, files - 1] {
+            let name = format!("{}.m4s", 464_000_000 + n);
+            assert_eq!(kubo.run(&["cat", &format!("/ipfs/{root}/hifi/{name}")]), format!("segment {n}"));
+            assert_eq!(folder[&name], format!("segment {n}").len() as u64);
         }
-        std::thread::sleep(Duration::from_millis(50));
+        kubo_agrees(&kubo, &root, &blocks.iter().map(|b| (b.cid.to_bytes(), b.data.to_vec())).collect());
     }
 }
 
@@ -250,27 +247,11 @@ fn the_gateway_of_kubo_serves_the_live_stream_for_a_minute_without_a_stall() {
         return;
     }
     let (_home, station) = on_the_air();
-    let kubo = connected_to(&station);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| follow(&kubo, &station, &stop));
-        let stopped = Stop(&stop);
-        let keys = kubo.rpc_json("key/list?ipns-base=base36");
-        let name = keys["Keys"][0]["Id"].as_str().expect("kubo's own name");
-        let url = format!("{}/ipns/{name}/stream.m3u8", kubo.gateway());
-        wait_until("the stream on kubo's gateway", || {
-            http_client::get(&url, REQUEST).is_ok_and(|answer| answer.status == 200).then_some(())
-        });
-        gateway_listener::listen(&url, &format!("{}/assets/hls.js", station.url), 60);
-        drop(stopped);
+    let kubo = Kubo::start_with(Setup { ipns_over_pubsub: true, ..Setup::default() });
+    kubo.connect(&address_of(&station));
+    let url = format!("{}/ipns/{}/stream.m3u8", kubo.gateway(), station.ipns);
+    wait_until("the stream on kubo's gateway", || {
+        http_client::get(&url, PATIENCE).is_ok_and(|answer| answer.status == 200).then_some(())
     });
-}
-
-/// Ends the follower, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    gateway_listener::listen(&url, &format!("{}/assets/hls.js", station.url), 60);
 }

@@ -37,6 +37,11 @@ impl Station {
         Self { child, address: page.trim_end_matches('/').to_owned() }
     }
 
+    /// Host and port of its web server.
+    pub(crate) fn authority(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn get(&self, path: &str) -> Option<Vec<u8>> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;

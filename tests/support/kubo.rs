@@ -25,6 +25,10 @@ const FOREIGN: [&str; 9] = [
     "/ip6/::/ipcidr/0",
 ];
 
+/// The section `[ipfs]` of a station that is on loopback and knows nobody; keys may follow it.
+pub const ALONE: &str = "[ipfs]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nmdns = false\n\
+                         hole_punching = false\nupnp = false\n";
+
 /// The program: what SKYWAVE_KUBO names, else `ipfs`.
 fn program() -> PathBuf {
     std::env::var_os("SKYWAVE_KUBO").map_or_else(|| "ipfs".into(), PathBuf::from)
@@ -111,6 +115,11 @@ impl Kubo {
     /// What the daemon has said so far.
     pub fn log(&self) -> String {
         format!("{}{}", self.stdout.text(), self.stderr.text())
+    }
+
+    /// Process id of the daemon.
+    pub fn process_id(&self) -> u32 {
+        self.daemon.0.id()
     }
 
     /// A folder of the test's own, gone with the kubo.
