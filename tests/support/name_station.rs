@@ -72,6 +72,7 @@ impl Station {
             catalogue_file: StateFile::new(folder.join("window.json"), Durability::Process),
             input: Arc::new(Mutex::new(input)),
             keep_from: watch::channel(0).1,
+            archive: watch::channel(None).1,
             addresses: watch::channel(Vec::new()).1,
             tree: tree_sender,
             record: record_sender,
