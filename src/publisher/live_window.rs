@@ -92,11 +92,11 @@ impl LiveWindow {
         self.listed -= count;
     }
 
-    /// Drops what is older than segment `n`, but never the three newest that the playlists list.
+    /// Drops what is older than segment `n`, but keeps three: with fewer, the station counts as one that begins, and the
+    /// next segment would be revealed before its airtime.
     pub fn forget_before(&mut self, n: u64) -> Vec<StoredSegment> {
         let mut gone = Vec::new();
-        let keep = self.listed.min(3);
-        while self.aired.len() > keep && self.aired.front().is_some_and(|oldest| oldest.n < n) {
+        while self.aired.len() > 3 && self.aired.front().is_some_and(|oldest| oldest.n < n) {
             if self.listed == self.aired.len() {
                 self.unlist(1);
             }
@@ -244,14 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn old_segments_before_a_jump_do_not_stay_for_the_players_sake() {
+    fn old_segments_before_a_jump_leave_when_three_newer_are_on_air() {
         let mut window = LiveWindow::new(0);
-        for n in [1, 2, 3, 4, 900] {
+        for n in [1, 2, 3, 4, 900, 901, 902] {
             window.store(segment(n, n == 900));
             window.reveal(16);
+            window.forget_before(n.saturating_sub(100));
+            assert!(n < 3 || window.aired().count() >= 3, "after {n}");
         }
-        assert_eq!(window.forget_before(800).len(), 4);
-        assert_eq!(numbers(&window), [900]);
+        assert_eq!(window.aired().map(|s| s.n).collect::<Vec<_>>(), [900, 901, 902]);
     }
 
     #[test]
