@@ -3,9 +3,9 @@
 
 mod dht;
 mod gossip;
-mod names;
 mod lan;
 mod limits;
+mod names;
 mod peers;
 mod private;
 mod swarm;

@@ -17,7 +17,7 @@ use crate::http::body::{Body, BodyError};
 use crate::http::respond;
 use crate::ipfs::car;
 use crate::ipfs::unixfs::{Node, Resolved};
-use crate::metrics::{Metrics, LimitLabel};
+use crate::metrics::{LimitLabel, Metrics};
 
 /// What of a TAR is made before its head goes out, so that a small one that cannot be made is an error and not a short
 /// answer.
