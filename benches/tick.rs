@@ -127,6 +127,7 @@ impl OnAir {
             addresses: watch::channel(Vec::new()).1,
             tree: tree_sender,
             record: watch::channel(None).0,
+            highest_seen: watch::channel(0).1,
             station_json: watch::channel(Bytes::new()).0,
             ticks,
             overall: health.clone(),

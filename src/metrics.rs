@@ -55,6 +55,13 @@ pub struct LimitLabel {
     pub reason: &'static str,
 }
 
+/// Counts per event of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabel {
+    /// What happened.
+    pub event: &'static str,
+}
+
 /// Counts per mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MirrorLabel {
@@ -135,6 +142,10 @@ pub struct Metrics {
     pub http_response_bytes: Counter,
     /// Open connections.
     pub http_connections: Gauge,
+    /// What the network did and refused, per event.
+    pub network_events: Family<EventLabel, Counter>,
+    /// Peers with an open connection.
+    pub network_peers: Gauge,
     /// Answers refused or cut short by a limit of the gateway, per limit.
     pub gateway_refusals: Family<LimitLabel, Counter>,
     /// Bytes of blocks that came from the network for a client.
@@ -188,6 +199,8 @@ impl Metrics {
             http_requests: Family::default(),
             http_response_bytes: Counter::default(),
             http_connections: Gauge::default(),
+            network_events: Family::default(),
+            network_peers: Gauge::default(),
             gateway_refusals: Family::default(),
             gateway_fetched_bytes: Counter::default(),
             gateway_archives: Gauge::default(),
@@ -202,6 +215,7 @@ impl Metrics {
         metrics.names.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
+        metrics.register_network(&mut registry);
         metrics.register_mirrors(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
@@ -276,6 +290,21 @@ impl Metrics {
         registry.register("gateway_archives", "CARs and TARs being sent", self.gateway_archives.clone());
     }
 
+    fn register_network(&self, registry: &mut Registry) {
+        let events = self.network_events.clone();
+        registry.register("network_events", "What the network did and refused", events);
+        registry.register("network_peers", "Peers with an open connection", self.network_peers.clone());
+    }
+
+    /// Takes over counts of the network, each since the start.
+    pub fn set_network(&self, events: impl IntoIterator<Item = (&'static str, u64)>, peers: usize) {
+        for (event, count) in events {
+            let counter = self.network_events.get_or_create(&EventLabel { event });
+            counter.inner().store(count, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.network_peers.set(i64::try_from(peers).unwrap_or(i64::MAX));
+    }
+
     fn register_mirrors(&self, registry: &mut Registry) {
         let pushes = self.mirror_pushes.clone();
         registry.register("mirror_pushes", "Ticks offered to a mirror by result", pushes);
@@ -323,6 +352,8 @@ mod tests {
             http_requests,
             http_response_bytes: _,
             http_connections: _,
+            network_events,
+            network_peers: _,
             gateway_refusals,
             gateway_fetched_bytes: _,
             gateway_archives: _,
@@ -340,6 +371,7 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
+        network_events.get_or_create(&EventLabel { event: "dials" }).inc();
         gateway_refusals.get_or_create(&LimitLabel { reason: "fetch_bytes" }).inc();
         mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();
         let nas = MirrorLabel { mirror: "nas".to_owned() };

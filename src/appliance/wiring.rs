@@ -41,6 +41,8 @@ const CHANNEL: usize = 2;
 const TICKS: usize = 256;
 /// Segments that wait for the archive: four minutes.
 const ARCHIVED: usize = 64;
+/// How often the metrics take over the counts of the network.
+const COUNTS_EVERY: Duration = Duration::from_secs(2);
 /// A stage that says nothing for this long hangs.
 const STALL_AFTER: Duration = Duration::from_secs(20);
 
@@ -405,7 +407,19 @@ impl Wiring {
 
     /// Keeps the node connected; none when offline.
     pub(super) fn peers(&mut self, parts: &Parts<'_>, peers: Option<Peers>) {
-        let Some(peers) = peers else { return };
+        let (Some(peers), Some(network)) = (peers, parts.node.network().cloned()) else { return };
+        let metrics = parts.metrics.clone();
+        self.spawn("network counts", |cancel| async move {
+            let mut every = tokio::time::interval(COUNTS_EVERY);
+            loop {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    _ = every.tick() => {
+                        metrics.set_network(network.counts().each(), network.connected_ids().len());
+                    }
+                }
+            }
+        });
         let peers = Arc::new(Mutex::new(peers));
         self.supervise(parts.health.stage("peers", None), "peers", move |cancel| {
             let peers = peers.clone();
