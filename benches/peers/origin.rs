@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use skywave::clock::{SharedClock, SystemClock};
+use skywave::clock::{ClockTrust, SharedClock, SystemClock};
 use skywave::health::Health;
 use skywave::hls::timeline::Slot;
 use skywave::hls::{CodecParameters, Segment};
@@ -70,7 +70,8 @@ impl Origin {
         let (seen_sender, seen) = watch::channel(0);
         let (keep, keep_from) = watch::channel(0);
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
-        let (clock, began): (SharedClock, _) = (Arc::new(SystemClock), Instant::now());
+        let (clock, began): (SharedClock, _) =
+            (Arc::new(SystemClock::new(ClockTrust::Trusted)), Instant::now());
         let publisher = Publisher {
             settings: PublisherSettings {
                 segment: SEGMENT,
