@@ -37,8 +37,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[tokio::main]
 async fn main() {
-    let numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
-    let segments: usize = numbers.last().unwrap_or(SEGMENTS);
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
+    let segments: usize = numbers.next_back().unwrap_or(SEGMENTS);
     let mut origin = Origin::start().await;
     for _ in 0..WINDOW {
         origin.send().await;
