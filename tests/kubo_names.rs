@@ -93,9 +93,9 @@ fn resolved(kubo: &Kubo, name: &str) -> String {
 /// The record as the DHT gives it to kubo.
 fn record(kubo: &Kubo, name: &str) -> Vec<u8> {
     let events = String::from_utf8(kubo.rpc(&format!("routing/get?arg=/ipns/{name}"))).unwrap();
-    let values = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut values = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     // Type 5 of a query event is a value.
-    let value = values.filter(|event| event["Type"] == 5).last().expect("a value");
+    let value = values.rfind(|event| event["Type"] == 5).expect("a value");
     Base::Base64Pad.decode(value["Extra"].as_str().expect("base64")).unwrap()
 }
 
