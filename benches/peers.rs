@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[tokio::main]
 async fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
-    let segments: usize = numbers.next().unwrap_or(SEGMENTS);
+    let segments: usize = numbers.next_back().unwrap_or(SEGMENTS);
     let mut origin = Origin::start().await;
     for _ in 0..WINDOW {
         origin.send().await;
