@@ -151,6 +151,22 @@ async fn a_dht_that_hangs_holds_up_neither_gossip_nor_the_next_put() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quick_dht_gets_every_record() {
+    let network = Network::new(1);
+    network.set_dht(Dht::Takes(Duration::from_millis(50)));
+    let rig = Rig::start(&network);
+    let _heard = rig.follower(&network);
+    sleep(seconds(1)).await;
+    for sequence in 100..120 {
+        rig.sign(sequence);
+        sleep(TICK).await;
+    }
+    let puts: Vec<_> = network.puts().iter().map(|put| sequence(&rig.identity, &put.value)).collect();
+    assert_eq!(puts, (100..120).collect::<Vec<_>>());
+    rig.cancel.cancel();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_put_that_fails_is_tried_again_ever_more_slowly_and_without_a_new_record() {
     let network = Network::new(3);
     let rig = Rig::start(&network);

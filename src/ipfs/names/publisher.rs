@@ -27,6 +27,9 @@ use crate::supervisor::backoff::Backoff;
 const GOSSIP_LIMIT: Duration = Duration::from_secs(2);
 /// How long a put to the DHT may take before it is given up for a newer record; longer than the network's own limit.
 const PUT_LIMIT: Duration = Duration::from_secs(95);
+/// Puts take this part of the time at most. One to the public DHT takes many seconds; on a LAN or in a private network it
+/// takes milliseconds, and resolvers there, which take any valid record for the newest, get each one.
+const PUT_SHARE: u32 = 20;
 /// First pause after a failed put, subscription or search.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause before the topic is subscribed anew.
@@ -41,7 +44,7 @@ const SEARCHES: usize = 6;
 pub struct NamePublisher {
     /// The station's name.
     pub name: Name,
-    /// Shortest time from one put to the DHT to the next.
+    /// Time from one put to the DHT to the next, shorter where puts are quick.
     pub dht_every: Duration,
     /// The network.
     pub routing: Arc<dyn Routing>,
@@ -111,7 +114,7 @@ impl NamePublisher {
                     self.report_put(sequence, peers);
                     taken = Some(sequence);
                     backoff.reset();
-                    sleep_until(began + self.dht_every).await;
+                    sleep_until(began + self.dht_every.min(PUT_SHARE * began.elapsed())).await;
                 }
                 Err(("off", _)) => return,
                 Err((outcome, why)) => {

@@ -68,9 +68,24 @@ impl Book {
         self.0.lock().expect("no holder of the lock panics")
     }
 
-    pub(crate) fn opened(&self, peer: PeerId, connection: ConnectionId, address: &Multiaddr, dialled: bool) {
-        let link = Link { connection, address: bare(address), dialled };
-        self.state().connected.entry(peer).or_default().links.push(link);
+    /// Notes a connection; gives one that is too many. Two direct ones come of two dials at once, and then each side's
+    /// gossip may travel on either while go-libp2p-pubsub listens to the newest alone.
+    pub(crate) fn opened(
+        &self,
+        local: PeerId,
+        peer: PeerId,
+        connection: ConnectionId,
+        address: &Multiaddr,
+        dialled: bool,
+    ) -> Option<ConnectionId> {
+        let mut state = self.state();
+        let links = &mut state.connected.entry(peer).or_default().links;
+        links.push(Link { connection, address: bare(address), dialled });
+        let direct = || links.iter().filter(|link| !is_relayed(&link.address));
+        // Both sides must keep the same one: that of the lower peer id where both have dialled.
+        let kept =
+            direct().find(|link| link.dialled == (local < peer)).or_else(|| direct().next())?.connection;
+        direct().map(|link| link.connection).filter(|connection| *connection != kept).last()
     }
 
     pub(crate) fn closed(&self, peer: PeerId, connection: ConnectionId) {
@@ -166,5 +181,44 @@ pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     match address.iter().last() {
         Some(Protocol::P2p(peer)) => Some(peer),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(n)
+    }
+
+    #[test]
+    fn of_two_dials_at_once_both_sides_keep_the_same_connection() {
+        let (one, other) = (PeerId::random(), PeerId::random());
+        let (low, high) = if one < other { (one, other) } else { (other, one) };
+        let address: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        for first in [true, false] {
+            // Connection 1 is dialled by the lower one, 2 by the higher one, in either order.
+            let (near, far) = (Book::default(), Book::default());
+            let order = if first { [(1, true), (2, false)] } else { [(2, false), (1, true)] };
+            let mut closed = Vec::new();
+            for (n, by_low) in order {
+                closed.extend(near.opened(low, high, id(n), &address, by_low));
+                closed.extend(far.opened(high, low, id(n), &address, !by_low));
+            }
+            assert_eq!(closed, [id(2), id(2)]);
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_dials_stays_and_a_relayed_connection_beside_a_direct_one_too() {
+        let (local, peer) = (PeerId::random(), PeerId::random());
+        let direct: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        let relay = PeerId::random();
+        let relayed: Multiaddr = format!("/ip4/192.0.2.9/tcp/1/p2p/{relay}/p2p-circuit").parse().unwrap();
+        let book = Book::default();
+        assert_eq!(book.opened(local, peer, id(1), &relayed, true), None);
+        assert_eq!(book.opened(local, peer, id(2), &direct, true), None);
+        assert_eq!(book.opened(local, peer, id(3), &direct, true), Some(id(3)));
     }
 }

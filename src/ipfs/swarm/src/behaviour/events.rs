@@ -1,6 +1,6 @@
 //! What the parts and the swarm tell.
 
-use libp2p::swarm::{DialError, FromSwarm};
+use libp2p::swarm::{CloseConnection, DialError, FromSwarm, ToSwarm};
 use libp2p::{PeerId, identify, mdns, request_response};
 use tracing::debug;
 
@@ -119,7 +119,12 @@ impl State {
                 self.counters.connections.add();
                 self.handshakes.remove(&e.connection_id);
                 let remote = e.endpoint.get_remote_address();
-                self.book.opened(e.peer_id, e.connection_id, remote, e.endpoint.is_dialer());
+                let dialled = e.endpoint.is_dialer();
+                let surplus = self.book.opened(self.local, e.peer_id, e.connection_id, remote, dialled);
+                self.actions.extend(surplus.map(|connection| ToSwarm::CloseConnection {
+                    peer_id: e.peer_id,
+                    connection: CloseConnection::One(connection),
+                }));
                 self.dials.remove(&e.connection_id).map(|reply| reply.send(Ok(e.peer_id)));
             }
             FromSwarm::ConnectionClosed(e) => self.book.closed(e.peer_id, e.connection_id),
