@@ -195,24 +195,15 @@ impl Wiring {
         let aired = restored.catalogue.window.aired().map(|s| (s.n, s.bytes())).collect();
         let retention = self.retention(parts, keep_sender, ticks, to_archive, aired);
         let station_name = Station::new(config.station.name.clone(), ipns_name.clone());
+        let published = Published::new(restored.catalogue, restored.numbers, station_name);
         let report = parts.health.stage("publisher", Some(STALL_AFTER));
         let publisher = Arc::new(Publisher {
-            settings: PublisherSettings {
-                segment: config.hls.segment,
-                target_duration: config.hls.grid().target_duration(),
-                playlist_segments: config.hls.playlist_segments(),
-                record_validity: config.ipfs.record_validity,
-                record_ttl: config.ipfs.record_ttl,
-            },
+            settings: publisher_settings(config),
             blocks: parts.node.blocks().clone(),
             identity,
             clock: parts.clock.clone(),
             origin: parts.origin,
-            published: Arc::new(Mutex::new(Published::new(
-                restored.catalogue,
-                restored.numbers,
-                station_name,
-            ))),
+            published: Arc::new(Mutex::new(published)),
             catalogue_file: restored.catalogue_file,
             input: Arc::new(Mutex::new(segments)),
             keep_from,
@@ -453,5 +444,15 @@ fn counts(library: &Library) -> LibraryHealth {
         scanned: library.scanned,
         scanning: library.scanning,
         unplayable: unplayable.collect(),
+    }
+}
+
+fn publisher_settings(config: &Config) -> PublisherSettings {
+    PublisherSettings {
+        segment: config.hls.segment,
+        target_duration: config.hls.grid().target_duration(),
+        playlist_segments: config.hls.playlist_segments(),
+        record_validity: config.ipfs.record_validity,
+        record_ttl: config.ipfs.record_ttl,
     }
 }

