@@ -12,7 +12,7 @@ use skywave::metrics::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::swarm::{Peer, client, line, server, start_in, until};
+use crate::swarm::{LIMIT, Peer, client, line, server, start_in, until};
 
 fn clock() -> SharedClock {
     Arc::new(SystemClock::new(ClockTrust::Trusted))
@@ -97,7 +97,8 @@ async fn an_owner_whose_state_is_lost_learns_its_sequence_from_the_network() {
     until("the DHT takes the record", || async { owner.health.report().name.dht_put_sequence }).await;
     let again = with_the_key_of(&peers[0], &peers[1]).await;
     let mut restarted = Owner::join(&again);
-    restarted.highest_seen.wait_for(|seen| *seen == 4_711).await.unwrap();
+    let learnt = restarted.highest_seen.wait_for(|seen| *seen == 4_711);
+    tokio::time::timeout(LIMIT, learnt).await.expect("within the limit").unwrap();
 }
 
 /// Another node with the key of `owner`, connected to `peer`.

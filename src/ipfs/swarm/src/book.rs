@@ -70,24 +70,9 @@ impl Book {
         self.0.lock().expect("no holder of the lock panics")
     }
 
-    /// Notes a connection; gives one that is too many. Two direct ones come of two dials at once, and then each side's
-    /// gossip may travel on either while go-libp2p-pubsub listens to the newest alone.
-    pub(crate) fn opened(
-        &self,
-        local: PeerId,
-        peer: PeerId,
-        connection: ConnectionId,
-        address: &Multiaddr,
-        dialled: bool,
-    ) -> Option<ConnectionId> {
-        let mut state = self.state();
-        let links = &mut state.connected.entry(peer).or_default().links;
-        links.push(Link { connection, address: bare(address), dialled });
-        let direct = || links.iter().filter(|link| !is_relayed(&link.address));
-        // Both sides must keep the same one: that of the lower peer id where both have dialled.
-        let kept =
-            direct().find(|link| link.dialled == (local < peer)).or_else(|| direct().next())?.connection;
-        direct().map(|link| link.connection).filter(|connection| *connection != kept).last()
+    pub(crate) fn opened(&self, peer: PeerId, connection: ConnectionId, address: &Multiaddr, dialled: bool) {
+        let link = Link { connection, address: bare(address), dialled };
+        self.state().connected.entry(peer).or_default().links.push(link);
     }
 
     pub(crate) fn closed(&self, peer: PeerId, connection: ConnectionId) {

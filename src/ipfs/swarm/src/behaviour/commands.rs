@@ -115,9 +115,12 @@ impl State {
 
     fn dial(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: Reply<PeerId>) {
         let opts = match peer {
-            Some(peer) => {
-                DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Disconnected).build()
-            }
+            // Two connections would each carry a part of the gossip, and go-libp2p-pubsub listens to one stream of a peer
+            // alone.
+            Some(peer) => DialOpts::peer_id(peer)
+                .addresses(addresses)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .build(),
             None => match addresses.into_iter().next() {
                 Some(address) => DialOpts::unknown_peer_id().address(address).build(),
                 None => {

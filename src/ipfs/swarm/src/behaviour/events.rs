@@ -1,6 +1,6 @@
 //! What the parts and the swarm tell.
 
-use libp2p::swarm::{CloseConnection, DialError, FromSwarm, ToSwarm};
+use libp2p::swarm::{ConnectionId, DialError, FromSwarm};
 use libp2p::{PeerId, identify, mdns, request_response};
 use tracing::debug;
 
@@ -119,12 +119,8 @@ impl State {
                 self.counters.connections.add();
                 self.handshakes.remove(&e.connection_id);
                 let remote = e.endpoint.get_remote_address();
-                let dialled = e.endpoint.is_dialer();
-                let surplus = self.book.opened(self.local, e.peer_id, e.connection_id, remote, dialled);
-                self.actions.extend(surplus.map(|connection| ToSwarm::CloseConnection {
-                    peer_id: e.peer_id,
-                    connection: CloseConnection::One(connection),
-                }));
+                self.book.opened(e.peer_id, e.connection_id, remote, e.endpoint.is_dialer());
+                self.end_dials(e.peer_id, &Ok(e.peer_id));
                 self.dials.remove(&e.connection_id).map(|reply| reply.send(Ok(e.peer_id)));
             }
             FromSwarm::ConnectionClosed(e) => self.book.closed(e.peer_id, e.connection_id),
@@ -133,17 +129,36 @@ impl State {
                 self.handshakes.remove(&e.connection_id);
                 debug!(from = %e.send_back_addr, error = %e.error, "connection refused");
             }
-            FromSwarm::DialFailure(e) => {
-                let there = e.peer_id.filter(|peer| self.book.is_connected(peer));
-                if !matches!(e.error, DialError::DialPeerConditionFalse(_)) {
+            FromSwarm::DialFailure(e) => self.dial_failed(e.peer_id, e.connection_id, e.error),
+            _ => {}
+        }
+    }
+
+    fn dial_failed(&mut self, peer: Option<PeerId>, connection: ConnectionId, error: &DialError) {
+        let reply = self.dials.remove(&connection);
+        let there = peer.filter(|peer| self.book.is_connected(peer));
+        match (peer, error) {
+            // Somebody else's dial to this peer, such as a query's, is under way: its end is the answer.
+            (Some(peer), DialError::DialPeerConditionFalse(_)) if there.is_none() => {
+                self.waiting.entry(peer).or_default().extend(reply);
+            }
+            _ => {
+                if !matches!(error, DialError::DialPeerConditionFalse(_)) {
                     self.counters.dials_failed.add();
                 }
-                if let Some(reply) = self.dials.remove(&e.connection_id) {
-                    let why = || NetworkError::Unreachable(e.error.to_string());
-                    _ = reply.send(there.ok_or_else(why));
+                let outcome = there.ok_or_else(|| NetworkError::Unreachable(error.to_string()));
+                if let Some(peer) = peer {
+                    self.end_dials(peer, &outcome);
                 }
+                reply.map(|reply| reply.send(outcome));
             }
-            _ => {}
+        }
+    }
+
+    /// Answers those who wait for somebody else's dial.
+    fn end_dials(&mut self, peer: PeerId, outcome: &Result<PeerId, NetworkError>) {
+        for reply in self.waiting.remove(&peer).into_iter().flatten() {
+            _ = reply.send(outcome.clone());
         }
     }
 }
