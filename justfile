@@ -16,6 +16,10 @@ lint:
 doc:
     cargo doc --no-deps --open
 
+# Foreign bytes for every parser: `just fuzz 60`, or `just fuzz 600 car` for one
+fuzz *args:
+    fuzz/run {{args}}
+
 # Everything that CI runs; installs packages, so it wants root
 ci:
     .ci/run

@@ -113,7 +113,7 @@ impl Days {
         let bytes = scanned.volume.read(&scanned.root).ok().flatten()?;
         let size = bytes.len() as u64;
         let Ok(Node::Directory(links)) = unixfs::parse(scanned.root, bytes) else { return None };
-        let size = size + links.iter().map(|link| link.size).sum::<u64>();
+        let size = links.iter().fold(size, |sum, link| sum.saturating_add(link.size));
         self.store.put(name, TREE, scanned.volume);
         Some(Entry { cid: scanned.root, size })
     }

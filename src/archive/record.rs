@@ -14,6 +14,11 @@ pub(super) const JSON: u64 = 0x0200;
 /// Shape of a record; another one is not read.
 const VERSION: u32 = 1;
 const SAMPLE_RATE: u64 = 48_000;
+/// What a record may claim: blocks and files of the sizes that have a place ([`super::index`]), segments of an hour.
+/// Sums of these stay far within 64 bits.
+const LARGEST_BLOCK: u64 = 1 << 24;
+const LARGEST_FOLDER: u64 = 1 << 40;
+const LONGEST_SEGMENT: u64 = 3600 * SAMPLE_RATE;
 /// 9999-12-31T23:59:59Z: a date has four digits for the year.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -77,13 +82,25 @@ impl Record {
         Block::of(JSON, Bytes::from(json))
     }
 
-    /// `None` for bytes that are not a record of this version, or not those that `cid` names.
+    /// `None` for bytes that are not a record of this version, or not those that `cid` names, or that claim what no
+    /// archive holds.
     pub(super) fn parse(cid: &Cid, bytes: Vec<u8>) -> Option<Self> {
         let block = Block::of(JSON, Bytes::from(bytes));
         let whole = Some(&block).filter(|block| block.cid == *cid)?;
         let record: Self = serde_json::from_slice(&whole.data).ok()?;
-        let fits = |segment: &Segment| segment.media.len() == record.renditions.len() && segment.samples > 0;
-        (record.version == VERSION && record.segments.iter().all(fits)).then_some(record)
+        (record.version == VERSION && record.is_possible()).then_some(record)
+    }
+
+    fn is_possible(&self) -> bool {
+        let segment = |segment: &Segment| {
+            segment.media.len() == self.renditions.len()
+                && (1..=LONGEST_SEGMENT).contains(&segment.samples)
+                && segment.n < u64::MAX
+        };
+        let inits = self.renditions.iter().map(|rendition| &rendition.init);
+        self.segments.iter().all(segment)
+            && self.blocks().chain(inits).all(|entry| entry.size <= LARGEST_BLOCK)
+            && self.folders.iter().all(|(_, folder)| folder.size <= LARGEST_FOLDER)
     }
 }
 
@@ -127,5 +144,32 @@ mod tests {
         let mut changed = block.data.to_vec();
         changed[20] ^= 1;
         assert_eq!(Record::parse(&block.cid, changed), None);
+    }
+
+    #[test]
+    fn a_record_that_claims_what_no_archive_holds_is_refused() {
+        let entry = Entry::from(&Block::raw("x"));
+        let huge = Entry { size: u64::MAX, ..entry };
+        let rendition = |init| vec![Rendition { name: "hifi".into(), codecs: "mp4a.40.2".into(), init }];
+        let segment = |n, samples, media| {
+            vec![Segment { n, program_date_time_ms: 0, samples, discontinuity: false, media: vec![media] }]
+        };
+        let is_read = |record: &Record| {
+            let block = record.to_block();
+            Record::parse(&block.cid, block.data.to_vec()).is_some()
+        };
+        assert!(is_read(&Record::new(rendition(entry), segment(1, 184_320, entry), vec![entry])));
+        assert!(is_read(&Record::closing(vec![("hifi".into(), entry)], vec![])));
+        for record in [
+            Record::new(rendition(huge), segment(1, 184_320, entry), vec![]),
+            Record::new(rendition(entry), segment(1, 184_320, huge), vec![]),
+            Record::new(rendition(entry), segment(1, u64::MAX, entry), vec![]),
+            Record::new(rendition(entry), segment(1, 0, entry), vec![]),
+            Record::new(rendition(entry), segment(u64::MAX, 184_320, entry), vec![]),
+            Record::new(vec![], vec![], vec![huge]),
+            Record::closing(vec![("hifi".into(), huge)], vec![]),
+        ] {
+            assert!(!is_read(&record), "{record:?}");
+        }
     }
 }
