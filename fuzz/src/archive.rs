@@ -14,7 +14,7 @@ use super::record::{JSON, Record, filed_under};
 use super::volume::Volume;
 use super::{car, index::Index};
 use crate::cut::Cut;
-use crate::ipfs::Block;
+use crate::ipfs::{self, Block};
 
 /// The file of this process, in memory where the system has a place for that.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -41,7 +41,7 @@ pub fn run(input: &[u8]) {
 
 fn parts(bytes: &[u8]) {
     if let Some((len, root)) = car::parse_header(bytes) {
-        assert!(len as usize <= bytes.len() && car::header(&root) == bytes[..len as usize]);
+        assert!(len as usize <= bytes.len() && ipfs::car::header(&[root]) == bytes[..len as usize]);
     }
     if let Some((cid, head, len)) = car::parse_head(bytes) {
         assert!(head as usize <= bytes.len());
@@ -58,7 +58,7 @@ fn parts(bytes: &[u8]) {
 
 /// A file of sections: blocks, records, and what is torn or overwritten.
 fn file(cut: &mut Cut<'_>) -> (Vec<u8>, Vec<Cid>) {
-    let mut file = car::header(&Block::raw("root").cid);
+    let mut file = ipfs::car::header(&[Block::raw("root").cid]).to_vec();
     let mut held = Vec::new();
     while !cut.is_empty() && held.len() < 64 {
         let kind = cut.byte();
@@ -73,7 +73,7 @@ fn file(cut: &mut Cut<'_>) -> (Vec<u8>, Vec<Cid>) {
                 continue;
             }
         };
-        car::put_section(&mut file, &block.cid, &block.data);
+        file.extend_from_slice(&ipfs::car::section(&block.cid, &block.data));
         held.push(block.cid);
     }
     (file, held)

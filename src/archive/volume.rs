@@ -224,7 +224,10 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
     use crate::archive::record::{Rendition, Segment};
     use crate::publisher::stream_tree::Entry;
 
