@@ -89,9 +89,11 @@ pub struct IpfsConfig {
     /// How long resolvers may cache a record (TTL).
     #[serde(with = "humantime_serde")]
     pub record_ttl: std::time::Duration,
-    /// Shortest time from one record put to the DHT to the next; gossip gets every one at once.
+    /// Time from one record put to the DHT to the next where puts are slow; gossip gets every one at once.
     #[serde(with = "humantime_serde")]
     pub dht_every: std::time::Duration,
+    /// Tells the DHT where the root is that its newest record names, so that strangers find the blocks.
+    pub provide: bool,
     /// When the clock is believed enough to sign a record.
     pub clock: ClockTrust,
 }
@@ -115,6 +117,7 @@ impl Default for IpfsConfig {
             record_validity: std::time::Duration::from_secs(48 * 3600),
             record_ttl: std::time::Duration::from_secs(5),
             dht_every: std::time::Duration::from_secs(60),
+            provide: true,
             clock: ClockTrust::Auto,
         }
     }

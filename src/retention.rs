@@ -28,7 +28,7 @@ use crate::supervisor::waiting;
 use window::Window;
 
 /// How long a block stays after the tree dropped it.
-pub const GRACE: Duration = Duration::from_secs(60);
+pub const GRACE: Duration = Duration::from_secs(240);
 /// A removal that takes longer is given up and tried again after another grace.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
 

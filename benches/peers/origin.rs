@@ -102,6 +102,7 @@ impl Origin {
         let name = NamePublisher {
             name: node.identity().name(),
             dht_every: Duration::from_secs(60),
+            provide: true,
             routing: Arc::new(node.network().unwrap().clone()),
             clock,
             record,

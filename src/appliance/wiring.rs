@@ -254,6 +254,7 @@ impl Wiring {
         let publisher = Arc::new(NamePublisher {
             name: parts.node.identity().name(),
             dht_every: parts.config.ipfs.dht_every,
+            provide: parts.config.ipfs.provide,
             routing: routing.clone(),
             clock: clock.clone(),
             record,

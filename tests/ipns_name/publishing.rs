@@ -1,14 +1,15 @@
 //! From the signed record to the network.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
 use skywave::clock::SteppedClock;
 use skywave::health::Health;
-use skywave::ipfs::Identity;
 use skywave::ipfs::ipns::SignedRecord;
 use skywave::ipfs::names::{NamePublisher, Routing, Verdict};
+use skywave::ipfs::{Block, Identity};
 use skywave::metrics::Metrics;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -38,12 +39,17 @@ impl Rig {
     }
 
     fn start_as(identity: Identity, network: &Network) -> Self {
+        Self::start_with(identity, network, true)
+    }
+
+    fn start_with(identity: Identity, network: &Network, provide: bool) -> Self {
         let (record, records) = watch::channel(None);
         let (seen, highest_seen) = watch::channel(0);
         let (clock, health, metrics, node) = (clock(), Health::new(), Metrics::new(), network.node());
         let publisher = NamePublisher {
             name: identity.name(),
             dht_every: DHT_EVERY,
+            provide,
             routing: Arc::new(node.clone()),
             clock: clock.clone(),
             record: records,
@@ -164,6 +170,25 @@ async fn a_quick_dht_gets_every_record() {
     let puts: Vec<_> = network.puts().iter().map(|put| sequence(&rig.identity, &put.value)).collect();
     assert_eq!(puts, (100..120).collect::<Vec<_>>());
     rig.cancel.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_root_that_the_dht_names_is_provided_and_the_one_before_no_more() {
+    for provide in [true, false] {
+        let network = Network::new(1);
+        network.set_dht(Dht::Takes(Duration::from_millis(50)));
+        let rig = Rig::start_with(Identity::generate(), &network, provide);
+        let _heard = rig.follower(&network);
+        sleep(seconds(1)).await;
+        for sequence in 100..110 {
+            rig.sign(sequence);
+            sleep(TICK).await;
+            let root = Block::raw(format!("root {sequence}")).cid.hash().to_bytes();
+            assert_eq!(network.provided().0, HashSet::from_iter(provide.then_some(root)));
+        }
+        assert_eq!(network.provided().1, if provide { 2 } else { 0 });
+        rig.cancel.cancel();
+    }
 }
 
 #[tokio::test(start_paused = true)]

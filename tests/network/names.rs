@@ -41,6 +41,7 @@ impl Owner {
         let publisher = NamePublisher {
             name: identity.name(),
             dht_every: Duration::from_secs(10),
+            provide: true,
             routing: peer.node.routing().unwrap(),
             clock: clock(),
             record: records,

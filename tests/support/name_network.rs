@@ -57,6 +57,8 @@ struct State {
     putting: usize,
     most_putting: usize,
     searches: usize,
+    provided: HashSet<Vec<u8>>,
+    most_provided: usize,
 }
 
 /// The network; clones are the same one.
@@ -84,6 +86,8 @@ impl Network {
             putting: 0,
             most_putting: 0,
             searches: 0,
+            provided: HashSet::new(),
+            most_provided: 0,
         })))
     }
 
@@ -130,6 +134,12 @@ impl Network {
     /// Most puts that were ever under way together.
     pub fn most_putting(&self) -> usize {
         self.state().most_putting
+    }
+
+    /// Multihashes that are provided now, and the most that ever were together.
+    pub fn provided(&self) -> (HashSet<Vec<u8>>, usize) {
+        let state = self.state();
+        (state.provided.clone(), state.most_provided)
     }
 
     /// How often the DHT was asked.
@@ -279,6 +289,17 @@ impl Routing for NetworkNode {
             }
         }
         .boxed()
+    }
+
+    fn provide(&self, key: Vec<u8>, on: bool) -> BoxFuture<'static, Result<(), RoutingError>> {
+        let mut state = self.network.state();
+        if on {
+            _ = state.provided.insert(key)
+        } else {
+            _ = state.provided.remove(&key)
+        }
+        state.most_provided = state.most_provided.max(state.provided.len());
+        async { Ok(()) }.boxed()
     }
 
     fn get_values(&self, key: Vec<u8>) -> BoxStream<'static, Bytes> {

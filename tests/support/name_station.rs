@@ -108,6 +108,7 @@ impl Station {
         let publisher = NamePublisher {
             name: self.identity.name(),
             dht_every: Duration::from_secs(60),
+            provide: true,
             routing,
             clock: self.clock.clone(),
             record: self.record.clone(),

@@ -33,6 +33,15 @@ impl Routing for Network {
         async move { Ok(network.put_value(key, value).await?) }.boxed()
     }
 
+    fn provide(&self, key: Vec<u8>, on: bool) -> BoxFuture<'static, Result<(), RoutingError>> {
+        let network = self.clone();
+        async move {
+            let told = if on { network.provide(key).await } else { network.stop_providing(key).await };
+            told.map_err(RoutingError::from)
+        }
+        .boxed()
+    }
+
     fn get_values(&self, key: Vec<u8>) -> BoxStream<'static, Bytes> {
         let network = self.clone();
         received(async move { network.get_values(key).await }).boxed()

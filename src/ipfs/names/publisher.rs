@@ -8,12 +8,13 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cid::Cid;
 use futures::StreamExt;
 use futures::future::join;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::search::Search;
 use super::{Judge, Routing, RoutingError, Verdict};
@@ -46,6 +47,8 @@ pub struct NamePublisher {
     pub name: Name,
     /// Time from one put to the DHT to the next, shorter where puts are quick.
     pub dht_every: Duration,
+    /// Whether the DHT is told where the root is that its record names.
+    pub provide: bool,
     /// The network.
     pub routing: Arc<dyn Routing>,
     /// Unix time, for the metrics.
@@ -100,18 +103,25 @@ impl NamePublisher {
     }
 
     /// One put at a time, always of the newest record; what was signed meanwhile is skipped. Ends where there is no DHT.
+    ///
+    /// The root that the record names is provided before, and until the next record has taken its place: who resolves the
+    /// name over the DHT finds the blocks there too. Two roots at most are provided at a time.
     async fn put_to_dht(&self) {
         let key = self.name.routing_key();
         let mut records = self.records();
-        let mut taken = None;
+        let (mut taken, mut provided) = (None, None);
         let mut backoff = Backoff::new(FIRST_PAUSE, self.dht_every.max(FIRST_PAUSE));
         loop {
             let record = newer_than(&mut records, taken).await;
             let began = Instant::now();
-            let sequence = record.sequence;
+            let (sequence, root) = (record.sequence, record.root);
+            self.provide(root, true).await;
             match self.put(key.clone(), record).await {
                 Ok(peers) => {
                     self.report_put(sequence, peers);
+                    if let Some(before) = provided.replace(root).filter(|before| *before != root) {
+                        self.provide(before, false).await;
+                    }
                     taken = Some(sequence);
                     backoff.reset();
                     sleep_until(began + self.dht_every.min(PUT_SHARE * began.elapsed())).await;
@@ -120,9 +130,23 @@ impl NamePublisher {
                 Err((outcome, why)) => {
                     NameMetrics::count(&self.metrics.dht_puts, outcome);
                     self.overall.set_dht_failed(&why);
+                    // The next attempt may be for another one.
+                    if provided != Some(root) {
+                        self.provide(root, false).await;
+                    }
                     sleep(backoff.next(fastrand::f64())).await;
                 }
             }
+        }
+    }
+
+    async fn provide(&self, root: Cid, on: bool) {
+        if !self.provide {
+            return;
+        }
+        let told = timeout(GOSSIP_LIMIT, self.routing.provide(root.hash().to_bytes(), on)).await;
+        if let Ok(Err(error)) = told {
+            debug!(%root, %error, "root is not provided");
         }
     }
 

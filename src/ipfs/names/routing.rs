@@ -33,6 +33,9 @@ pub trait Routing: Send + Sync + 'static {
     /// Puts `value` to the DHT under `key`, and returns how many peers took it.
     fn put_value(&self, key: Vec<u8>, value: Bytes) -> BoxFuture<'static, Result<usize, RoutingError>>;
 
+    /// Tells the DHT that this node has what the multihash `key` names, now and again until `on` is `false`.
+    fn provide(&self, key: Vec<u8>, on: bool) -> BoxFuture<'static, Result<(), RoutingError>>;
+
     /// What the DHT has under `key`, value by value as they come, none of them verified.
     fn get_values(&self, key: Vec<u8>) -> BoxStream<'static, Bytes>;
 
