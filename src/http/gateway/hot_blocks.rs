@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use cid::Cid;
 
-/// Bounds the bytes kept.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Bounds the bytes kept: some twenty slots of the default renditions, on a board that is to live on 64 MB.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What an entry costs besides its bytes: about a CID and a place in a table.
 const ENTRY_BYTES: usize = 192;
