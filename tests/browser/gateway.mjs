@@ -6,53 +6,17 @@
 // The last line is `PASS` or `FAIL: reason`, the exit code 0 or 1. CHROMIUM names the browser, otherwise it is looked
 // for in PATH.
 
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { FLAGS, Failure, browserPath, check, say } from './chromium.mjs';
 
 const START_MS = 30_000;
 /** Seconds that playback may stand still between two looks, a second apart. */
 const STALL_S = 0.5;
+/** The same, with audio left to play: the browser waits for a processor then. */
 const BUSY_S = 3;
 /** Share by which the player's clock may differ from the wall clock. */
 const RATE_TOLERANCE = 0.05;
-
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--autoplay-policy=no-user-gesture-required',
-];
-
-class Failure extends Error {}
-
-function check(condition, reason) {
-  if (!condition) throw new Failure(reason);
-}
-
-function say(words) {
-  process.stdout.write(`${words}\n`);
-}
-
-function browserPath() {
-  if (process.env.CHROMIUM) return process.env.CHROMIUM;
-  const folders = (process.env.PATH ?? '').split(delimiter);
-  const names = ['chromium', 'chromium-browser', 'google-chrome'];
-  for (const path of names.flatMap((name) => folders.map((folder) => join(folder, name)))) {
-    try {
-      accessSync(path, constants.X_OK);
-      return path;
-    } catch {
-      // Looked for in the next place.
-    }
-  }
-  throw new Failure('no Chromium in PATH, and CHROMIUM is not set');
-}
 
 /** An audio element that hls.js feeds, with everything it has to say kept in `heard`. */
 function play(url) {

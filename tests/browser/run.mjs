@@ -6,12 +6,13 @@
 // stdin; whoever drives it kills and restarts the station in between. The last line is `PASS` or
 // `FAIL: reason`, the exit code 0 or 1. CHROMIUM names the browser, otherwise it is looked for in PATH.
 
-import { accessSync, constants, mkdirSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { FLAGS, Failure, browserPath, check, say } from './chromium.mjs';
 
 const TICK_MS = 1000;
 const START_MS = 20_000;
@@ -26,43 +27,6 @@ const RATE_TOLERANCE = 0.05;
 const SILENCE = 0.001;
 /** Seconds: a pause between two tracks is no silent station. */
 const LONGEST_QUIET = 5;
-
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--autoplay-policy=no-user-gesture-required',
-];
-
-class Failure extends Error {}
-
-function check(condition, reason) {
-  if (!condition) throw new Failure(reason);
-}
-
-function say(words) {
-  process.stdout.write(`${words}\n`);
-}
-
-function browserPath() {
-  if (process.env.CHROMIUM) return process.env.CHROMIUM;
-  const names = ['chromium', 'chromium-browser', 'google-chrome'];
-  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
-    for (const name of names) {
-      try {
-        accessSync(join(folder, name), constants.X_OK);
-        return join(folder, name);
-      } catch {
-        // Looked for in the next place.
-      }
-    }
-  }
-  throw new Failure('no Chromium in PATH, and CHROMIUM is not set');
-}
 
 /** What the page is doing now, with the loudest sound since the last look. */
 function look(page) {
