@@ -82,7 +82,7 @@ pub(super) fn run(command: CarCommand) -> Result<(), Failure> {
 impl Place {
     fn load(&self) -> Result<Config, Failure> {
         let (config, data) = (self.config.clone(), self.data.clone());
-        let run = RunArgs { config, music: Vec::new(), data, http: None, offline: true };
+        let run = RunArgs { config, music: Vec::new(), data, http: None, offline: true, requests: None };
         run.load().map_err(Failure::Config)
     }
 }

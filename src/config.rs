@@ -9,6 +9,7 @@ use crate::encoder::EncoderConfig;
 use crate::hls::HlsConfig;
 use crate::http::HttpConfig;
 use crate::ipfs::IpfsConfig;
+use crate::leds::{ButtonConfig, LedsConfig};
 use crate::library::LibraryConfig;
 use crate::logging::LogConfig;
 use crate::mirror::{self, MirrorConfig};
@@ -54,6 +55,10 @@ pub struct Config {
     pub mirror: Vec<MirrorConfig>,
     /// The web server.
     pub http: HttpConfig,
+    /// The lights.
+    pub leds: LedsConfig,
+    /// The button.
+    pub button: ButtonConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -144,6 +149,7 @@ impl Config {
         self.retention.validate().map_err(owned)?;
         self.http.validate().map_err(owned)?;
         mirror::validate(&self.mirror)?;
+        self.leds.validate(&self.button).map_err(owned)?;
         self.log.validate().map_err(owned)
     }
 
@@ -168,6 +174,8 @@ impl Config {
             ("retention", self.retention != other.retention),
             ("mirror", self.mirror != other.mirror),
             ("http", self.http != other.http),
+            ("leds", self.leds != other.leds),
+            ("button", self.button != other.button),
             ("log", self.log != other.log),
         ];
         changed.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()

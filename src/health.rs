@@ -6,6 +6,7 @@
 //! Times are taken from the monotonic clock and turned into wall-clock time only when a report is made, so a
 //! board whose clock is set late tells the right times from then on, also for what happened before.
 
+mod conditions;
 mod mirrors;
 mod name;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{SerializeMap, Serializer};
 use tokio::time::Instant;
 
+pub use conditions::{ClockState, Conditions};
 pub use mirrors::{MirrorHealth, MirrorReport, MirrorState};
 pub use name::NameReport;
 
@@ -41,6 +43,7 @@ struct Inner {
     library: LibraryHealth,
     unplayable_count: usize,
     name: name::NameState,
+    conditions: Conditions,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,9 @@ pub struct Report {
     pub library: LibraryReport,
     /// The station's IPNS name.
     pub name: NameReport,
+    /// Network, clock, updating, stopping: keys of the top level.
+    #[serde(flatten)]
+    pub conditions: Conditions,
 }
 
 /// One stage of a [`Report`].
@@ -206,6 +212,7 @@ impl Health {
             library: LibraryHealth::default(),
             unplayable_count: 0,
             name: name::NameState::default(),
+            conditions: Conditions::default(),
         };
         Health { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -285,6 +292,7 @@ impl Health {
             mirrors: inner.mirrors.iter().map(|mirror| mirror.report(now, wall)).collect(),
             library: inner.library_report(),
             name: inner.name.report(now, wall),
+            conditions: inner.conditions,
         }
     }
 

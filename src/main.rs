@@ -70,6 +70,9 @@ struct RunArgs {
     /// Opens no swarm port. Sets ipfs.offline.
     #[arg(long)]
     offline: bool,
+    /// Folder where the button puts its requests to the system: poweroff, reset-settings, reset-all.
+    #[arg(long, value_name = "DIR")]
+    requests: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +100,7 @@ impl RunArgs {
         config.station.data = self.data.clone().unwrap_or(config.station.data);
         config.http.listen = self.http.unwrap_or(config.http.listen);
         config.ipfs.offline |= self.offline;
+        config.button.requests.clone_from(&self.requests);
         let flagged = |key: &str| key == "library.music" && !self.music.is_empty();
         let path = path.unwrap_or(Path::new(""));
         config.validate().map_err(|(key, reason)| match flagged(&key) {
@@ -143,7 +147,14 @@ impl Failure {
 }
 
 fn init(args: InitArgs) -> Result<(), Failure> {
-    let run = RunArgs { config: args.config, music: Vec::new(), data: args.data, http: None, offline: true };
+    let run = RunArgs {
+        config: args.config,
+        music: Vec::new(),
+        data: args.data,
+        http: None,
+        offline: true,
+        requests: None,
+    };
     let config = run.load().map_err(Failure::Config)?;
     let name = block_on(appliance::init(&config))?.map_err(|e| Failure::other(&e))?;
     say(&format!("{} is ready; the station's IPNS name is {name}", config.station.data.display()));
