@@ -1,5 +1,6 @@
 //! The only wiring: start, reload, shutdown.
 
+mod board;
 mod restore;
 mod wiring;
 
@@ -129,6 +130,8 @@ impl Appliance {
         wiring.http(&parts, bound, content);
         wiring.peers(&parts, peers);
         wiring.follow_library(&parts, library.snapshot());
+        wiring.follow_conditions(&parts);
+        wiring.button_and_leds(&parts, player.clone());
         let stages = wiring.into_stages();
         Ok(Self { address, ipns_name, library, player, tree, names, health, node, stages })
     }
@@ -187,6 +190,7 @@ impl Appliance {
     /// Stops the stages in flow order, each after the one before has drained, and closes the node.
     pub async fn stop(self) {
         let deadline = Instant::now() + DRAIN_LIMIT;
+        self.health.set_stopping();
         self.health.set_off_air("shutting down");
         for stage in self.stages {
             stage.cancel.cancel();

@@ -70,6 +70,9 @@ pub(crate) struct RunArgs {
     /// Folder of notices to show in /health: one file each, named by its key.
     #[arg(long, value_name = "DIR")]
     pub(crate) notices: Option<PathBuf>,
+    /// Folder where the button puts its requests to the system: poweroff, reset-settings, reset-all.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) requests: Option<PathBuf>,
     /// Folder of music, playlist or file; may be given more than once. Replaces library.music.
     #[arg(long, value_name = "DIR")]
     pub(crate) music: Vec<PathBuf>,
@@ -129,6 +132,7 @@ impl RunArgs {
         config.station.data = self.data.clone().unwrap_or(config.station.data);
         config.http.listen = self.http.unwrap_or(config.http.listen);
         config.ipfs.offline |= self.offline;
+        config.button.requests.clone_from(&self.requests);
         let waits_for_music = self.reports.is_some();
         let checked = if waits_for_music { config.validate_values() } else { config.validate() };
         let flagged = |key: &str| key == "library.music" && !self.music.is_empty();

@@ -13,6 +13,7 @@ use crate::encoder::EncoderConfig;
 use crate::hls::HlsConfig;
 use crate::http::HttpConfig;
 use crate::ipfs::IpfsConfig;
+use crate::leds::{ButtonConfig, LedsConfig};
 use crate::library::LibraryConfig;
 use crate::logging::LogConfig;
 use crate::mirror::{self, MirrorConfig};
@@ -62,6 +63,10 @@ pub struct Config {
     pub mirror: Vec<MirrorConfig>,
     /// The web server.
     pub http: HttpConfig,
+    /// The lights.
+    pub leds: LedsConfig,
+    /// The button.
+    pub button: ButtonConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -158,6 +163,7 @@ impl Config {
         self.retention.validate().map_err(owned)?;
         self.http.validate().map_err(owned)?;
         mirror::validate(&self.mirror)?;
+        self.leds.validate(&self.button).map_err(owned)?;
         self.log.validate().map_err(owned)
     }
 
@@ -182,6 +188,8 @@ impl Config {
             ("retention", self.retention != other.retention),
             ("mirror", self.mirror != other.mirror),
             ("http", self.http != other.http),
+            ("leds", self.leds != other.leds),
+            ("button", self.button != other.button),
             ("log", self.log != other.log),
         ];
         changed.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()

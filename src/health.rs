@@ -6,6 +6,7 @@
 //! Times are taken from the monotonic clock and turned into wall-clock time only when a report is made, so a
 //! board whose clock is set late tells the right times from then on, also for what happened before.
 
+mod conditions;
 mod mirrors;
 mod name;
 mod notices;
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{SerializeMap, Serializer};
 use tokio::time::Instant;
 
+pub use conditions::{ClockState, Conditions};
 pub use mirrors::{MirrorHealth, MirrorReport, MirrorState};
 pub use name::NameReport;
 
@@ -43,7 +45,8 @@ struct Inner {
     library: LibraryHealth,
     unplayable_count: usize,
     name: name::NameState,
-    notices: notices::NoticeState,
+    notices: BTreeMap<String, String>,
+    conditions: Conditions,
 }
 
 #[derive(Debug)]
@@ -137,8 +140,9 @@ pub struct Report {
     pub name: NameReport,
     /// What else an owner should know, one line by its key.
     pub notices: BTreeMap<String, String>,
-    /// Whether the system is being updated.
-    pub updating: bool,
+    /// Network, clock, updating, stopping: keys of the top level.
+    #[serde(flatten)]
+    pub conditions: Conditions,
 }
 
 /// One stage of a [`Report`].
@@ -213,7 +217,8 @@ impl Health {
             library: LibraryHealth::default(),
             unplayable_count: 0,
             name: name::NameState::default(),
-            notices: notices::NoticeState::default(),
+            notices: BTreeMap::new(),
+            conditions: Conditions::default(),
         };
         Health { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -293,8 +298,8 @@ impl Health {
             mirrors: inner.mirrors.iter().map(|mirror| mirror.report(now, wall)).collect(),
             library: inner.library_report(),
             name: inner.name.report(now, wall),
-            notices: inner.notices.texts.clone(),
-            updating: inner.notices.updating,
+            notices: inner.notices.clone(),
+            conditions: inner.conditions,
         }
     }
 
@@ -309,7 +314,7 @@ impl Inner {
         let unwell = |stage: &StageReport| matches!(stage.state, StageState::Failed | StageState::Stalled);
         match self.air {
             Air::NotYet => Status::Starting,
-            Air::On if stages.iter().any(unwell) || !self.notices.texts.is_empty() => Status::Degraded,
+            Air::On if stages.iter().any(unwell) || !self.notices.is_empty() => Status::Degraded,
             Air::On => Status::OnAir,
             Air::Off(_) => Status::OffAir,
         }

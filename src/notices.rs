@@ -123,10 +123,10 @@ mod tests {
     async fn an_update_shows_as_such_and_is_no_notice() {
         let (home, health) = (tempfile::tempdir().unwrap(), Health::new());
         fs::write(home.path().join(UPDATING), "").unwrap();
-        until(&health, home.path(), |report| report.updating).await;
+        until(&health, home.path(), |report| report.conditions.updating).await;
         assert!(health.report().notices.is_empty());
         fs::remove_file(home.path().join(UPDATING)).unwrap();
-        until(&health, home.path(), |report| !report.updating).await;
+        until(&health, home.path(), |report| !report.conditions.updating).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -135,12 +135,21 @@ pub enum PlayerError {
 #[derive(Debug, Clone)]
 pub struct PlayerHandle {
     config: Arc<watch::Sender<PlayerConfig>>,
+    skip: mpsc::Sender<Duration>,
 }
 
 impl PlayerHandle {
     /// Takes effect with the next block; levels glide.
     pub fn set_config(&self, config: PlayerConfig) {
         self.config.send_replace(config);
+    }
+
+    /// Goes on to the next track with the next block, `ahead` of the moment at which that is heard. Where the track that
+    /// is made at the moment began less than `ahead` ago, nobody has heard it yet and the one on air cannot be cut any
+    /// more: then it stays, and so does the ident.
+    pub fn skip(&self, ahead: Duration) {
+        // One that waits for the next block already is enough.
+        let _ = self.skip.try_send(ahead);
     }
 }
 
@@ -151,6 +160,7 @@ type MakeOpener = Box<dyn Fn() -> Box<dyn Opener> + Send + Sync>;
 /// unless that was what failed.
 pub struct PlayerActor {
     config: watch::Receiver<PlayerConfig>,
+    skips: mpsc::Receiver<Duration>,
     library: LibraryHandle,
     seed: u64,
     make_opener: MakeOpener,
@@ -177,11 +187,13 @@ impl PlayerActor {
         make_opener: MakeOpener,
     ) -> (PlayerHandle, Self) {
         let (settings, config) = watch::channel(config);
-        let handle = PlayerHandle { config: Arc::new(settings) };
+        let (skip, skips) = mpsc::channel(1);
+        let handle = PlayerHandle { config: Arc::new(settings), skip };
         (
             handle,
             Self {
                 config,
+                skips,
                 library,
                 seed,
                 make_opener,
@@ -238,7 +250,16 @@ impl PlayerActor {
                 self.producing = Arc::downgrade(&alive);
             }
             programme.set_config(&self.config.borrow());
+            let skip = self.skips.try_recv().ok();
             let produce = tokio::task::spawn_blocking(in_span(move || {
+                if let Some(ahead) = skip {
+                    match programme.skip(ahead) {
+                        true => tracing::info!(?ahead, "track skipped"),
+                        false => {
+                            tracing::info!(?ahead, "nothing to skip: what is on air is coded to its end")
+                        }
+                    }
+                }
                 let block = programme.next_block();
                 drop(alive);
                 (block, programme)

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use source_code::{Token, code, from_root, module_of, paths};
 
 /// Everything but the ground floor and the wiring, and whose types it may name.
-const STAGES: [(&str, &[&str]); 14] = [
+const STAGES: [(&str, &[&str]); 15] = [
     ("audio", &[]),
     ("library", &["audio"]),
     ("player", &["library", "audio"]),
@@ -25,13 +25,14 @@ const STAGES: [(&str, &[&str]); 14] = [
     ("mirror", &["publisher", "ipfs"]),
     ("http", &["publisher"]),
     ("ipfs", &[]),
+    ("leds", &[]),
     ("logging", &[]),
     ("notices", &[]),
     ("service", &[]),
 ];
 
 /// Imports no stage, and every stage may import it.
-const GROUND_FLOOR: [&str; 5] = ["clock", "health", "metrics", "state", "supervisor"];
+const GROUND_FLOOR: [&str; 6] = ["clock", "health", "metrics", "network", "state", "supervisor"];
 
 /// Sees everything.
 const WIRING: [&str; 5] = ["appliance", "car_command", "command_line", "main", "progress"];
@@ -40,7 +41,7 @@ const WIRING: [&str; 5] = ["appliance", "car_command", "command_line", "main", "
 const GATEWAY: &str = "http/gateway";
 
 /// Takes no runtime, no file, no socket and no clock: its tests need none either.
-const PURE: [&str; 39] = [
+const PURE: [&str; 42] = [
     "archive/car.rs",
     "archive/day.rs",
     "archive/index.rs",
@@ -67,6 +68,9 @@ const PURE: [&str; 39] = [
     "ipfs/car.rs",
     "ipfs/car/reader.rs",
     "ipfs/car/varint.rs",
+    "leds/pattern.rs",
+    "leds/press.rs",
+    "leds/state.rs",
     "library/natural_order.rs",
     "library/playlist_file.rs",
     "library/settling.rs",
@@ -83,7 +87,7 @@ const PURE: [&str; 39] = [
 ];
 
 /// A crate of many, and the only places that name it.
-const SEAMS: [(&str, &str); 14] = [
+const SEAMS: [(&str, &str); 17] = [
     ("symphonia", "audio/decode"),
     ("ropus", "audio/decode"),
     ("lewton", "audio/decode"),
@@ -96,8 +100,11 @@ const SEAMS: [(&str, &str); 14] = [
     ("rust_unixfs", "ipfs"),
     ("hyper", "http"),
     ("hyper", "mirror/kubo"),
+    ("gpiocdev", "leds/gpio"),
+    ("if_addrs", "network.rs"),
     ("lofty", "library/tags.rs"),
     ("notify", "library/watch.rs"),
+    ("rppal", "leds/gpio"),
 ];
 
 const UNSAFE_SEAM: &str = "encoder/aac.rs";

@@ -9,8 +9,19 @@ use skywave::config::Config;
 use toml::{Table, Value};
 
 /// Keys that are left out, or given.
-const WITHOUT_DEFAULT: [&str; 5] =
-    ["ipfs.repo", "ipfs.swarm_key", "retention.archive_folder", "mirror.name", "mirror.authorization"];
+const WITHOUT_DEFAULT: [&str; 11] = [
+    "ipfs.repo",
+    "ipfs.swarm_key",
+    "retention.archive_folder",
+    "mirror.name",
+    "mirror.authorization",
+    "leds.chip",
+    "leds.power",
+    "leds.network",
+    "leds.on_air",
+    "button.pin",
+    "button.active_low",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -65,6 +76,9 @@ fn defaults() -> Table {
     let mirror = "url = 'http://nas.local:5001'\nname = 'nas'\nauthorization = 'bearer:x'";
     config.mirror = vec![toml::from_str(mirror).expect("a mirror")];
     config.retention.archive_folder = Some(PathBuf::new());
+    (config.leds.power, config.leds.network, config.leds.on_air) = (Some(1), Some(2), Some(3));
+    config.leds.chip = Some("pinctrl".to_owned());
+    (config.button.pin, config.button.active_low) = (Some(4), Some(true));
     let text = toml::to_string(&config).expect("a configuration can be written");
     toml::from_str(&text).expect("what was written can be read")
 }

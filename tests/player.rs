@@ -306,6 +306,51 @@ fn music_returns_from_the_ident_without_a_click() {
 }
 
 #[test]
+fn a_skip_goes_on_with_the_next_track_at_once_and_without_a_click() {
+    for rate in [44_100, 48_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = ["a", "b", "c"].iter().map(|n| folder.path().join(format!("{n}.wav"))).collect();
+        for path in &paths {
+            // At full swing from the first sample on: unfaded edges would click.
+            let cosine: Vec<f32> =
+                sine(500.0, rate, 0..rate as usize * 30, 0.5).iter().map(|s| 0.5 - s.abs()).collect();
+            write_wav(path, rate, &cosine);
+        }
+        let mut rig = Rig::new(Order::Ordered, paths.iter().map(|path| track(path)).collect());
+        let mut heard = rig.play(10);
+        for title in ["b", "c", "a"] {
+            assert!(rig.programme.skip(Duration::from_secs(1)));
+            let next = rig.play(10);
+            assert_eq!(next.titles(), [title]);
+            assert!(next.changes[0].0 < BLOCK_FRAMES, "within the next block");
+            heard.samples.extend_from_slice(&next.samples);
+        }
+        let left = heard.left();
+        let steepest = left.windows(2).map(|two| (two[1] - two[0]).abs()).fold(0.0, f32::max);
+        assert!(steepest < 0.06, "{rate} Hz: {steepest}");
+    }
+}
+
+#[test]
+fn a_skip_spares_what_nobody_has_heard_yet_and_the_ident() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.wav");
+    write_wav(&path, 48_000, &sine(440.0, 48_000, 0..48_000 * 20, 0.2));
+    let mut rig = Rig::new(Order::Ordered, vec![]);
+    rig.play(2);
+    assert!(!rig.programme.skip(Duration::ZERO), "the ident");
+    rig.set(vec![track(&path)]);
+    rig.play(10);
+    assert!(!rig.programme.skip(Duration::from_secs(60)), "coded ahead of air");
+    assert_eq!(rig.play(5).titles(), Vec::<&str>::new());
+    assert!(rig.programme.skip(Duration::from_secs(2)));
+    assert_eq!(rig.play(1).titles(), ["a"], "the only track begins anew");
+    rig.set(vec![]);
+    assert!(rig.programme.skip(Duration::ZERO));
+    assert_eq!(rig.play(1).titles(), ["Station ident"]);
+}
+
+#[test]
 fn a_vanished_track_that_was_opened_ahead_is_not_played() {
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<_> = ["a", "b", "c"].iter().map(|n| folder.path().join(format!("{n}.wav"))).collect();

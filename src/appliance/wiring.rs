@@ -91,7 +91,7 @@ impl Wiring {
     }
 
     /// Starts a stage that is restarted whenever it fails.
-    fn supervise<S, R, E>(&mut self, report: StageHealth, name: &'static str, stage: S)
+    pub(super) fn supervise<S, R, E>(&mut self, report: StageHealth, name: &'static str, stage: S)
     where
         S: Fn(CancellationToken) -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), E>> + Send + 'static,
@@ -101,7 +101,7 @@ impl Wiring {
         self.spawn(name, |cancel| async move { supervisor.keep_running(name, report, cancel, stage).await });
     }
 
-    fn spawn<R>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> R)
+    pub(super) fn spawn<R>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> R)
     where
         R: Future<Output = ()> + Send + 'static,
     {

@@ -1,25 +1,16 @@
 //! What else an owner should know: one line each, from the program and from the system around it.
 
-use std::collections::BTreeMap;
-
 use super::{Health, bounded};
 
 /// Bounds how many there are; more are not shown.
 const MAX_NOTICES: usize = 32;
-
-/// Notices by their keys, and whether the system is being updated.
-#[derive(Debug, Default)]
-pub(super) struct NoticeState {
-    pub(super) texts: BTreeMap<String, String>,
-    pub(super) updating: bool,
-}
 
 impl Health {
     /// Shows one line of `text` under `key` until it is cleared; an on-air station is degraded meanwhile. `true` when that
     /// is news.
     pub fn set_notice(&self, key: &str, text: &str) -> bool {
         let text = bounded(text.lines().next().unwrap_or("").trim());
-        let texts = &mut self.lock().notices.texts;
+        let texts = &mut self.lock().notices;
         if texts.len() >= MAX_NOTICES && !texts.contains_key(key) {
             return false;
         }
@@ -28,12 +19,7 @@ impl Health {
 
     /// Takes back what was said under `key`. `true` when there was something.
     pub fn clear_notice(&self, key: &str) -> bool {
-        self.lock().notices.texts.remove(key).is_some()
-    }
-
-    /// Whether the system is being updated.
-    pub fn set_updating(&self, updating: bool) {
-        self.lock().notices.updating = updating;
+        self.lock().notices.remove(key).is_some()
     }
 }
 
@@ -78,7 +64,7 @@ mod tests {
         health.set_on_air(1);
         health.set_updating(true);
         let report = health.report();
-        assert!(report.updating);
+        assert!(report.conditions.updating);
         assert_eq!(report.status, Status::OnAir);
     }
 }

@@ -148,6 +148,26 @@ impl Programme {
         self.deliver()
     }
 
+    /// Ends the track in the next block, faded, and goes on with the next one. `false` where no track plays that began
+    /// at least `ahead` ago.
+    pub fn skip(&mut self, ahead: Duration) -> bool {
+        let OnAir::Track(playing) = &self.on_air else { return false };
+        if playing.played < ahead {
+            return false;
+        }
+        self.skipped_packets += playing.source.skipped_packets();
+        self.opens_left = OPENS_PER_BLOCK;
+        self.refresh();
+        self.resampler.flush(&mut self.pending);
+        self.fade_out();
+        self.fade_in_left = FADE_FRAMES;
+        match self.next.take().or_else(|| self.open_next()) {
+            Some(next) => self.put_on_air(next),
+            None => self.play_ident(),
+        }
+        true
+    }
+
     /// Takes in a new snapshot: levels, vanished and changed files.
     fn refresh(&mut self) {
         if !self.library.has_changed().unwrap_or(false) {
