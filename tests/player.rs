@@ -479,6 +479,42 @@ async fn a_player_without_an_encoder_says_so_and_can_be_run_again() {
     tokio::time::timeout(PATIENCE, playing).await.unwrap().unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_skip_by_the_handle_reaches_the_programme() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.wav", "b.wav"] {
+        write_wav(&folder.path().join(name), 48_000, &sine(440.0, 48_000, 0..48_000 * 60, 0.2));
+    }
+    let config = LibraryConfig { music: vec![folder.path().to_owned()], settle: Duration::ZERO };
+    let (library, mut librarian) = LibraryActor::new(config, &folder.path().join("data"));
+    let ordered = PlayerConfig { order: Order::Ordered, ..PlayerConfig::default() };
+    let (handle, mut player) = PlayerActor::new(ordered, library, 1);
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let scanning = tokio::spawn(async move { librarian.run(stop).await });
+    let (sender, mut blocks) = mpsc::channel(2);
+    let stop = cancel.clone();
+    let playing = tokio::spawn(async move { player.run(&sender, stop).await });
+    let listen = async {
+        let mut titles = Vec::new();
+        while titles.len() < 3 {
+            let block = blocks.recv().await.unwrap();
+            let started = block.changes.iter().map(|(_, playing)| playing.title.clone());
+            let started: Vec<_> = started.filter(|title| title != "Station ident").collect();
+            if !started.is_empty() {
+                handle.skip(Duration::ZERO);
+            }
+            titles.extend(started);
+        }
+        titles
+    };
+    let titles = tokio::time::timeout(PATIENCE, listen).await.unwrap();
+    assert_eq!(titles, ["a", "b", "a"]);
+    cancel.cancel();
+    playing.await.unwrap().unwrap();
+    scanning.await.unwrap().unwrap();
+}
+
 /// Panics on the first track it opens.
 struct Fragile {
     may_panic: Arc<Mutex<bool>>,

@@ -91,13 +91,10 @@ impl Wiring {
 fn act(parts: &Parts<'_>, player: PlayerHandle) -> Act {
     let (health, button) = (parts.health.clone(), parts.config.button.clone());
     Arc::new(move |press| {
-        let request = match press {
-            Press::Skip => return player.skip(Duration::from_secs_f64(health.report().lead_seconds)),
-            Press::ResetReady => return,
-            Press::PowerOff => Request::PowerOff,
-            Press::Reset if button.reset_identity => Request::ResetAll,
-            Press::Reset => Request::ResetSettings,
-        };
+        if press == Press::Skip {
+            return player.skip(Duration::from_secs_f64(health.report().lead_seconds));
+        }
+        let Some(request) = Request::of(press, button.reset_identity) else { return };
         match request.make(button.requests.as_ref()) {
             Ok(()) => warn!(?request, "asked the system"),
             Err(failure) => error!(error = &failure as &dyn std::error::Error, "the button has no effect"),

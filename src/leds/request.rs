@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::press::Press;
+
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
@@ -15,6 +17,16 @@ pub enum Request {
 }
 
 impl Request {
+    /// What a press asks for; `None` where it is nothing for the system.
+    pub fn of(press: Press, reset_identity: bool) -> Option<Self> {
+        match press {
+            Press::Skip | Press::ResetReady => None,
+            Press::PowerOff => Some(Self::PowerOff),
+            Press::Reset if reset_identity => Some(Self::ResetAll),
+            Press::Reset => Some(Self::ResetSettings),
+        }
+    }
+
     /// The name of its file.
     pub fn file_name(self) -> &'static str {
         match self {
@@ -54,6 +66,16 @@ pub enum RequestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reset_takes_the_identity_only_where_the_configuration_says_so() {
+        assert_eq!(Request::of(Press::Reset, false), Some(Request::ResetSettings));
+        assert_eq!(Request::of(Press::Reset, true), Some(Request::ResetAll));
+        for press in [Press::Skip, Press::ResetReady] {
+            assert_eq!(Request::of(press, true), None);
+        }
+        assert_eq!(Request::of(Press::PowerOff, true), Some(Request::PowerOff));
+    }
 
     #[test]
     fn a_request_is_a_file_of_its_name_and_without_a_folder_an_error() {
