@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_a_client_sends_is_encoded_where_it_is_filled_in() {
-        assert_eq!(moved("/caf%C3%A9/:x /b/:x", "/caf%C3%A9/%0d%0aX%3f%23"), "/b/%0D%0AX%3F%23");
+        assert_eq!(moved("/caf%C3%A9/:x /b/:x", "/caf%C3%A9/%22X%3f%23"), "/b/%22X%3F%23");
         assert_eq!(moved("/a/* /b?q=:splat", "/a/x%26y/z"), "/b?q=x%26y/z");
     }
 
