@@ -105,7 +105,8 @@ fn hosts(host: &str, name: &str) {
     }
     if let Ok(label) = host::inlined(name) {
         assert!(label.len() <= 63 && !label.contains('.'));
-        if !name.is_empty() && !name.contains("-.") && !name.contains(".-") {
+        // Of dots and dashes side by side, which no name of a host has, the label does not tell which is which.
+        if !["..", "-.", ".-"].iter().any(|odd| name.contains(odd)) {
             assert_eq!(host::uninlined(&label), name);
         }
     }
