@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use connection::Limits;
 use gateway::Gateway;
-pub use gateway::{Content, GatewayConfig};
+pub use gateway::{Content, GatewayConfig, Upstream};
 
 /// How long open answers may go on once the server is asked to stop.
 pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);

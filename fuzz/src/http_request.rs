@@ -1,11 +1,12 @@
 //! Requests of strangers. Input: the length of the content in eight bytes, then lines: path, query, Accept, Range,
-//! If-None-Match, If-Match, If-Range, Host, a name.
+//! If-None-Match, If-Match, If-Range, Host, a name that is a `_redirects` file as well.
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::car_request::Scope;
 use super::format::{Format, wanted};
 use super::host::{self, Namespace, Site};
+use super::redirects_file::Rules;
 use super::{disposition, redirect};
 use crate::cut::Cut;
 use crate::http::call::Call;
@@ -40,6 +41,7 @@ pub fn run(input: &[u8]) {
         assert!(!segment.is_empty() && segment != "." && segment != "..");
         assert!(!segment.contains(|c: char| c == '/' || c == '\\' || c.is_control()));
     }
+    rules(&name, segments, &query);
     let (parsed, raw_path) = path;
     for (get, gateway) in [(true, true), (true, false), (false, true)] {
         let (headers, path, raw_path) = (headers.clone(), parsed.clone(), raw_path.clone());
@@ -88,11 +90,25 @@ fn redirects(call: &Call) {
     assert!(call.decoded_path().starts_with('/'));
 }
 
+fn rules(file: &str, path: &[String], query: &str) {
+    if let Some(outcome) = Rules::parse(file.as_bytes()).ok().and_then(|rules| rules.find(path, query)) {
+        assert!(hyper::StatusCode::from_u16(outcome.status).is_ok());
+        assert!(HeaderValue::from_str(&redirect::ascii(&outcome.to)).is_ok(), "{}", outcome.to);
+    }
+}
+
 fn hosts(host: &str, name: &str) {
     let domains = ["localhost".to_owned(), "gateway.example.org".to_owned()];
     if let Site::Content { label, domain, .. } = host::site(host, &domains) {
         assert!(host.starts_with(label) && host.ends_with(domain));
         let _ = host::root_of_label(label);
+    }
+    if let Ok(label) = host::inlined(name) {
+        assert!(label.len() <= 63 && !label.contains('.'));
+        // Of dots and dashes side by side, which no name of a host has, the label does not tell which is which.
+        if !["..", "-.", ".-"].iter().any(|odd| name.contains(odd)) {
+            assert_eq!(host::uninlined(&label), name);
+        }
     }
     for namespace in [Namespace::Ipfs, Namespace::Ipns] {
         if let Ok(label) = host::label(namespace, name) {

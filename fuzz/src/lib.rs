@@ -73,6 +73,7 @@ pub mod http {
         mod format;
         mod host;
         mod redirect;
+        mod redirects_file;
 
         #[path = "../../../fuzz/src/http_request.rs"]
         pub mod input;

@@ -20,9 +20,10 @@ use crate::config::Config;
 use crate::encoder::Encoder;
 use crate::health::{Health, LibraryHealth, StageHealth};
 use crate::hls::{CodecParameters, Hls, Resume, Segment};
-use crate::http::{self, Bound, Content};
+use crate::http::{self, Bound, Content, Upstream};
 use crate::ipfs::ipns::SignedRecord;
-use crate::ipfs::names::{NamePublisher, Resolver};
+use crate::ipfs::names::dnslink::SystemDns;
+use crate::ipfs::names::{DnsLinks, NamePublisher, Resolver};
 use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
@@ -238,6 +239,11 @@ impl Wiring {
             station,
             ipns_name,
             ipns_ttl: config.ipfs.record_ttl,
+            upstream: Upstream {
+                resolver: resolver.clone(),
+                links: Some(DnsLinks::new(Arc::new(SystemDns))),
+                network: parts.node.network().cloned(),
+            },
             health: parts.health.clone(),
             metrics: parts.metrics.clone(),
         };

@@ -1,6 +1,6 @@
 //! Content by path: `/live`, `/ipfs`, `/ipns` and `/station.json`, and by host: `<cid>.ipfs.localhost`.
 //!
-//! By the path, trustless and subdomain gateway specifications (<https://specs.ipfs.tech/http-gateways/>) for what this
+//! By the path, trustless, subdomain and DNSLink gateway specifications (<https://specs.ipfs.tech/http-gateways/>) for what this
 //! station holds. Nothing is fetched for a client unless the configuration says so, so a stranger can't make the board
 //! download.
 
@@ -14,8 +14,12 @@ mod format;
 mod host;
 mod hot_blocks;
 mod listing;
+mod names;
+mod providers;
 mod redirect;
+mod redirects_file;
 mod refusal;
+mod rewrite;
 mod source;
 mod tar;
 mod tar_stream;
@@ -27,7 +31,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use hyper::{Response, StatusCode, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
 use multihash_codetable::{Code, MultihashDigest};
 use tokio::sync::{Semaphore, watch};
 
@@ -36,15 +41,18 @@ use super::call::Call;
 use super::content_type;
 use super::respond::{self, IMMUTABLE};
 use crate::health::Health;
-use crate::ipfs::Blocks;
-use crate::ipfs::ipns::{SignedRecord, name as ipns_name};
+use crate::ipfs::ipns::{Name, SignedRecord};
+use crate::ipfs::names::{DnsLinks, Resolver, Root};
 use crate::ipfs::unixfs::{self, Node, RAW, UnixFsError};
+use crate::ipfs::{Blocks, Network};
 use crate::metrics::Metrics;
 use crate::publisher::stream_tree::{ARCHIVE, StreamTree};
 pub use config::GatewayConfig;
-pub(super) use host::{Namespace, Site, site};
+use format::Format;
+pub(super) use host::{Namespace, Site, dnslink, site};
+use names::{Names, cache_control};
 use source::{Source, Store};
-use visit::{Place, Visit};
+use visit::{Found, Origin, Place, Visit};
 
 /// For playlists and station.json. A new segment comes every 3.84 s (1.92 s): one second lets a proxy answer a crowd
 /// with one request and delays nobody by more than a fraction of a segment.
@@ -71,10 +79,23 @@ pub struct Content {
     pub ipns_name: String,
     /// TTL of the station's IPNS records: how long others may keep what `/ipns` answers.
     pub ipns_ttl: Duration,
+    /// Whom the gateway asks for what is not here.
+    pub upstream: Upstream,
     /// The station's health.
     pub health: Health,
     /// The station's metrics.
     pub metrics: Metrics,
+}
+
+/// Whom the gateway asks, as far as the configuration lets it: `[http.gateway]`, `fetch` and `dnslink_hosts`.
+#[derive(Clone, Default)]
+pub struct Upstream {
+    /// For names of other keys; `None` without a network.
+    pub resolver: Option<Resolver>,
+    /// For DNSLinks; `None` where none is looked up.
+    pub links: Option<DnsLinks>,
+    /// To reach those who provide content; `None` without a network.
+    pub network: Option<Network>,
 }
 
 /// What all connections share.
@@ -82,17 +103,27 @@ pub(super) struct Gateway {
     pub(super) content: Content,
     /// Hosts with an origin for each content root.
     pub(super) domains: Vec<String>,
+    /// Hosts that stand for the content of their DNSLink.
+    pub(super) dnslink_hosts: Vec<String>,
+    own_name: Option<Name>,
     store: Arc<Store>,
     archives: Arc<Semaphore>,
-    ipns_cache: String,
 }
 
 impl Gateway {
     pub(super) fn new(content: Content, config: GatewayConfig) -> Gateway {
-        let domains = config.domains.clone();
-        let store = Arc::new(Store::new(content.blocks.clone(), config, content.metrics.clone()));
-        let ipns_cache = format!("public, max-age={}", content.ipns_ttl.as_secs());
-        Gateway { content, domains, store, archives: Arc::new(Semaphore::new(MAX_ARCHIVES)), ipns_cache }
+        let (domains, dnslink_hosts) = (config.domains.clone(), config.dnslink_hosts.clone());
+        let (blocks, network) = (content.blocks.clone(), content.upstream.network.clone());
+        let store = Arc::new(Store::new(blocks, network, config, content.metrics.clone()));
+        let own_name = Name::parse(&content.ipns_name);
+        let archives = Arc::new(Semaphore::new(MAX_ARCHIVES));
+        Gateway { content, domains, dnslink_hosts, own_name, store, archives }
+    }
+
+    /// What the request may have: without `only-if-cached`, also of others, where the configuration allows it.
+    fn source(&self, call: &Call) -> Source {
+        let asks = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("only-if-cached"));
+        self.store.source(call.headers.get_all(header::CACHE_CONTROL).iter().any(asks))
     }
 
     /// What is here, whatever the configuration allows.
@@ -152,30 +183,38 @@ pub(super) async fn ipfs(gateway: &Gateway, call: &Call, site: Site<'_>) -> Resp
         return respond::text(StatusCode::BAD_REQUEST, &message);
     };
     if let Site::Domain(domain) = site {
-        return redirect::to_subdomain(call, Namespace::Ipfs, text, domain);
+        return redirect::to_subdomain(call, Namespace::Ipfs, host::label(Namespace::Ipfs, text), domain);
     }
-    let place = Place::of_path(call, Namespace::Ipfs, IMMUTABLE);
-    Visit::new(gateway, call, place, cid).answer().await
+    by_cid(gateway, call, cid, Place::of_path(call, Namespace::Ipfs)).await
 }
 
-/// `/ipns/<name>[/path]` for the station's own name, from the newest stream tree.
+/// `/ipns/<name>[/path]`: the station's own name from the newest stream tree, others as far as they may be resolved.
 pub(super) async fn ipns(gateway: &Gateway, call: &Call, site: Site<'_>) -> Response<Body> {
     if let Some(response) = redirect::before_reading(call) {
         return response;
     }
-    let Some(name) = call.path.segments.get(1) else {
+    let Some(text) = call.path.segments.get(1) else {
         return respond::text(StatusCode::BAD_REQUEST, "No name follows /ipns/.");
     };
-    let canonical = host::label(Namespace::Ipns, name);
-    match (site, canonical) {
-        (Site::Domain(domain), Ok(_) | Err(host::LabelError::TooLong)) => {
-            return redirect::to_subdomain(call, Namespace::Ipns, name, domain);
+    let (label, start) = (host::label(Namespace::Ipns, text), Root::of_name(text));
+    let source = gateway.source(call);
+    let names = Names { gateway, source: &source };
+    match (&start, label, site) {
+        (Some(Root::Domain(name)), _, _) if !names.may_look_up(name) => {
+            return names.not_ours().response();
         }
-        (_, Ok(canonical)) if canonical != *name => return redirect::to_spelling(call, &canonical),
+        (Some(Root::Domain(name)), _, Site::Domain(domain)) => {
+            return redirect::to_subdomain(call, Namespace::Ipns, host::inlined(name), domain);
+        }
+        (Some(Root::Domain(_)), ..) => {}
+        (_, label @ (Ok(_) | Err(host::LabelError::TooLong)), Site::Domain(domain)) => {
+            return redirect::to_subdomain(call, Namespace::Ipns, label, domain);
+        }
+        (_, Ok(canonical), _) if canonical != *text => return redirect::to_spelling(call, &canonical),
         _ => {}
     }
-    let place = Place::of_path(call, Namespace::Ipns, &gateway.ipns_cache);
-    own_name(gateway, call, place, name).await
+    let Some(start) = start else { return names.not_ours().response() };
+    by_name(&names, call, start, Place::of_path(call, Namespace::Ipns)).await
 }
 
 /// `/[path]` of the host `<label>.ipfs.<domain>` or `<label>.ipns.<domain>`.
@@ -192,31 +231,71 @@ pub(super) async fn subdomain(
         .or_else(|_| host::label(namespace, &label.to_ascii_lowercase()))
     {
         Ok(canonical) => canonical,
-        Err(host::LabelError::NoKey) => return not_our_name(gateway),
+        Err(host::LabelError::NoKey) => {
+            let name = host::uninlined(label).to_ascii_lowercase();
+            return by_domain(gateway, call, &name, Origin::Subdomain(domain)).await;
+        }
         Err(error) => return bad(error),
     };
     if !canonical.eq_ignore_ascii_case(label) {
         return redirect::to_label(call, namespace, &canonical, domain);
     }
-    let cached = if namespace == Namespace::Ipfs { IMMUTABLE } else { &gateway.ipns_cache };
-    let place = Place::of_host(call, namespace, &canonical, domain, cached);
-    match namespace {
-        Namespace::Ipns => own_name(gateway, call, place, &canonical).await,
-        Namespace::Ipfs => match host::root_of_label(&canonical) {
-            Ok(cid) => Visit::new(gateway, call, place, cid).answer().await,
-            Err(error) => bad(error),
-        },
+    let place = Place::of_host(call, namespace, &canonical, Origin::Subdomain(domain));
+    match (namespace, Root::of_name(&canonical), host::root_of_label(&canonical)) {
+        (Namespace::Ipns, Some(name), _) => {
+            let source = gateway.source(call);
+            by_name(&Names { gateway, source: &source }, call, name, place).await
+        }
+        (Namespace::Ipns, None, _) => bad(host::LabelError::NoKey),
+        (Namespace::Ipfs, _, Ok(cid)) => by_cid(gateway, call, cid, place).await,
+        (Namespace::Ipfs, _, Err(error)) => bad(error),
     }
 }
 
-/// What is below the station's own name.
-async fn own_name(gateway: &Gateway, call: &Call, place: Place<'_>, name: &str) -> Response<Body> {
-    if !ipns_name::same(name, &gateway.content.ipns_name) {
-        return not_our_name(gateway);
+/// `/[path]` of a host that stands for the content of its own DNSLink (DNSLink gateway specification).
+pub(super) async fn dnslink_host(gateway: &Gateway, call: &Call, host: &str) -> Response<Body> {
+    let name = host::without_port(host).to_ascii_lowercase();
+    by_domain(gateway, call, &name, Origin::DnsLink(host)).await
+}
+
+async fn by_domain(gateway: &Gateway, call: &Call, name: &str, origin: Origin<'_>) -> Response<Body> {
+    let source = gateway.source(call);
+    let names = Names { gateway, source: &source };
+    match Root::of_name(name) {
+        Some(Root::Domain(domain)) if names.may_look_up(&domain) => {
+            let place = Place::of_host(call, Namespace::Ipns, name, origin);
+            by_name(&names, call, Root::Domain(domain), place).await
+        }
+        _ => names.not_ours().response(),
     }
-    let root = gateway.content.tree.borrow().as_ref().map(|tree| tree.root);
-    let Some(root) = root else { return not_on_air() };
-    Visit::new(gateway, call, place, root).answer().await
+}
+
+async fn by_cid(gateway: &Gateway, call: &Call, root: Cid, place: Place<'_>) -> Response<Body> {
+    let (found, source) = (Found::Content { root, inner: Vec::new() }, gateway.source(call).below(root));
+    Visit { gateway, call, place, found, source }.answer().await
+}
+
+/// What is below a name, or the record of a key where that is asked for.
+async fn by_name(names: &Names<'_>, call: &Call, start: Root, mut place: Place<'_>) -> Response<Body> {
+    let (gateway, source) = (names.gateway, names.source);
+    let best = || format::wanted(call).ok().and_then(|wanted| wanted.formats.into_iter().next());
+    let found = match &start {
+        Root::Key(name) if place.below.is_empty() && best() == Some(Format::IpnsRecord) => names
+            .record(name)
+            .await
+            .map(|(record, kept_for)| (Found::Record(record), kept_for, source.clone())),
+        _ => names.follow(start).await.map(|target| {
+            let source = source.clone().below(target.root);
+            (Found::Content { root: target.root, inner: target.inner }, target.fresh_for, source)
+        }),
+    };
+    match found {
+        Ok((found, fresh_for, source)) => {
+            place.cache_control = cache_control(fresh_for).into();
+            Visit { gateway, call, place, found, source }.answer().await
+        }
+        Err(error) => error.response(),
+    }
 }
 
 /// `/station.json`.
@@ -258,11 +337,4 @@ fn not_in_the_tree(key: &str, newest: u64) -> Cow<'static, str> {
 
 fn not_on_air() -> Response<Body> {
     respond::unavailable("The station is not on air yet.")
-}
-
-/// DNSLink names are no names of keys, and never ours.
-fn not_our_name(gateway: &Gateway) -> Response<Body> {
-    let own = &gateway.content.ipns_name;
-    let message = format!("This gateway resolves only the name of its own station, {own}, and no DNSLink.");
-    respond::text(StatusCode::NOT_FOUND, &message)
 }

@@ -85,10 +85,11 @@ pub(super) async fn answer<B>(gateway: &Gateway, request: Request<B>) -> Respons
     let (head, _) = request.into_parts();
     let path = request_path::parse(head.uri.path());
     let host = host(&head);
-    let site = gateway::site(&host, &gateway.domains);
+    let site = gateway::dnslink(&host, &gateway.dnslink_hosts);
+    let site = site.unwrap_or_else(|| gateway::site(&host, &gateway.domains));
     let route = match (site, &path) {
         (Site::Content { namespace: Namespace::Ipfs, .. }, _) => Route::Ipfs,
-        (Site::Content { namespace: Namespace::Ipns, .. }, _) => Route::Ipns,
+        (Site::Content { namespace: Namespace::Ipns, .. } | Site::DnsLink(_), _) => Route::Ipns,
         (_, path) => path.as_ref().map_or(Route::Other, |path| Route::of(&path.segments)),
     };
     let is_head = head.method == Method::HEAD;
@@ -121,8 +122,12 @@ fn host(head: &Parts) -> String {
 }
 
 async fn dispatch(gateway: &Gateway, route: Route, site: Site<'_>, call: &Call) -> Response<Body> {
-    if let Site::Content { namespace, label, domain } = site {
-        return gateway::subdomain(gateway, call, (namespace, label, domain)).await;
+    match site {
+        Site::Content { namespace, label, domain } => {
+            return gateway::subdomain(gateway, call, (namespace, label, domain)).await;
+        }
+        Site::DnsLink(host) => return gateway::dnslink_host(gateway, call, host).await,
+        Site::Station | Site::Domain(_) => {}
     }
     let content = &gateway.content;
     match route {

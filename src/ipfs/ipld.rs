@@ -9,10 +9,10 @@ use ipld_core::ipld::Ipld;
 use ipld_dagpb::PbNode;
 use serde_ipld_dagcbor::codec::DagCborCodec;
 
+use super::block::{DAG_PB, RAW};
+
 /// Multicodec of plain CBOR.
 pub const CBOR: u64 = 0x51;
-/// Multicodec of DAG-PB.
-const DAG_PB: u64 = 0x70;
 /// Multicodec of DAG-CBOR.
 pub const DAG_CBOR: u64 = 0x71;
 /// Multicodec of DAG-JSON.
@@ -61,8 +61,13 @@ pub fn walk(cid: &Cid, bytes: &Bytes, path: &[String]) -> Walk {
     Walk::Ends
 }
 
-/// Every link of a block in the order in which it stands there; `None` for a block that breaks its codec. Codecs
-/// that are not known have no links.
+/// Whether it is known what blocks of this codec link to.
+pub fn is_known(codec: u64) -> bool {
+    matches!(codec, RAW | CBOR | DAG_PB | DAG_CBOR | DAG_JSON | JSON)
+}
+
+/// Every link of a block in the order in which it stands there, as often as it does; `None` for a block that breaks its
+/// codec. Codecs that are not known have no links.
 pub fn links(cid: &Cid, bytes: &Bytes) -> Option<Vec<Cid>> {
     match cid.codec() {
         DAG_PB => {

@@ -8,11 +8,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use cid::Cid;
 use futures::{Stream, stream};
-use ipld_dagpb::PbNode;
 use thiserror::Error;
 
-use super::block::{DAG_PB, RAW};
-use super::{Block, Blocks, IpfsError};
+use super::{Block, Blocks, IpfsError, ipld};
 
 /// Blocks that one walk visits at most unless it is told otherwise: a terabyte in blocks of 1 MiB.
 pub const MAX_BLOCKS: usize = 1 << 20;
@@ -38,17 +36,14 @@ pub enum TraversalError {
         #[source]
         source: IpfsError,
     },
-    /// The block is not DAG-PB as its CID claims, so its links are not known.
-    #[error("block {cid} is not DAG-PB")]
-    DagPb {
+    /// The block is not of the codec that its CID claims, so its links are not known.
+    #[error("block {cid} breaks its codec")]
+    Broken {
         /// The block at fault.
         cid: Cid,
-        /// What the decoder says.
-        #[source]
-        source: ipld_dagpb::Error,
     },
     /// The block is of a codec whose links are not followed here.
-    #[error("the links of block {cid} are not known: its codec {codec:#x} is neither raw nor DAG-PB")]
+    #[error("the links of block {cid} are not known: its codec {codec:#x} is not read here")]
     Codec {
         /// The block.
         cid: Cid,
@@ -102,12 +97,12 @@ impl Walk {
             }
             self.seen.insert(cid);
             if cid.hash().code() == IDENTITY {
-                self.follow(cid, Bytes::copy_from_slice(cid.hash().digest()))?;
+                self.follow(cid, &Bytes::copy_from_slice(cid.hash().digest()))?;
                 continue;
             }
             let held = self.blocks.get(&cid).await.map_err(|source| TraversalError::Store { cid, source })?;
             let data = held.ok_or(TraversalError::NotHeld { cid })?;
-            self.follow(cid, data.clone())?;
+            self.follow(cid, &data)?;
             return Ok(Some(Block { cid, data }));
         }
         Ok(None)
@@ -125,7 +120,7 @@ impl Walk {
     }
 
     /// Puts the links of a block on the list, the first one on top.
-    fn follow(&mut self, cid: Cid, data: Bytes) -> Result<(), TraversalError> {
+    fn follow(&mut self, cid: Cid, data: &Bytes) -> Result<(), TraversalError> {
         let before = self.pending.len();
         let links = links(cid, data)?;
         self.pending.extend(links.into_iter().filter(|link| !self.seen.contains(link)));
@@ -142,23 +137,23 @@ impl Walk {
 /// What a block links to, in order and as often as it does.
 ///
 /// # Errors
-/// [`TraversalError::DagPb`] for a block that breaks its format, [`TraversalError::Codec`] for one of an unknown codec.
-pub fn links(cid: Cid, data: Bytes) -> Result<Vec<Cid>, TraversalError> {
+/// [`TraversalError::Broken`] for a block that breaks its codec, [`TraversalError::Codec`] for one of an unknown codec.
+pub fn links(cid: Cid, data: &Bytes) -> Result<Vec<Cid>, TraversalError> {
     match cid.codec() {
-        RAW => Ok(Vec::new()),
-        DAG_PB => match PbNode::from_bytes(data) {
-            Ok(node) => Ok(node.links.into_iter().map(|link| link.cid).collect()),
-            Err(source) => Err(TraversalError::DagPb { cid, source }),
-        },
-        codec => Err(TraversalError::Codec { cid, codec }),
+        codec if !ipld::is_known(codec) => Err(TraversalError::Codec { cid, codec }),
+        _ => ipld::links(&cid, data).ok_or(TraversalError::Broken { cid }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipfs::unixfs::RAW;
     use futures::TryStreamExt;
-    use ipld_dagpb::PbLink;
+    use ipld_dagpb::{PbLink, PbNode};
+
+    /// Multicodec of a raw Git object.
+    const GIT_RAW: u64 = 0x78;
 
     async fn stored(blocks: &Blocks, block: Block) -> Block {
         blocks.put(block.cid, block.data.clone()).await.unwrap();
@@ -183,6 +178,18 @@ mod tests {
         let root = node(&blocks, &[&left, &right, &left]).await;
         let walked: Vec<_> = Walk::new(&blocks, root.cid).into_stream().try_collect().await.unwrap();
         assert_eq!(walked, [root, left, b, a, right, c]);
+    }
+
+    #[tokio::test]
+    async fn links_of_dag_json_are_followed_as_those_of_directories_are() {
+        let blocks = Blocks::in_memory();
+        let leaf = stored(&blocks, Block::raw("leaf")).await;
+        let directory = node(&blocks, &[&leaf]).await;
+        let json = Block::raw(format!(r#"{{"a":[{{"/":"{}"}}]}}"#, directory.cid));
+        let json = Block { cid: Cid::new_v1(ipld::DAG_JSON, *json.cid.hash()), data: json.data };
+        stored(&blocks, json.clone()).await;
+        let walked: Vec<_> = Walk::new(&blocks, json.cid).into_stream().try_collect().await.unwrap();
+        assert_eq!(walked, [json, directory, leaf]);
     }
 
     #[tokio::test]
@@ -216,11 +223,16 @@ mod tests {
     #[tokio::test]
     async fn blocks_of_other_codecs_are_told_and_identity_blocks_are_walked_through() {
         let blocks = Blocks::in_memory();
-        let cbor = Block::raw("\x18\x2a");
-        let cbor = Block { cid: Cid::new_v1(0x71, *cbor.cid.hash()), data: cbor.data };
-        stored(&blocks, cbor.clone()).await;
-        let error = Walk::new(&blocks, cbor.cid).next_block().await.unwrap_err();
-        assert!(error.to_string().contains("0x71"), "{error}");
+        let git = Block::raw("tree");
+        let git = Block { cid: Cid::new_v1(GIT_RAW, *git.cid.hash()), data: git.data };
+        stored(&blocks, git.clone()).await;
+        let error = Walk::new(&blocks, git.cid).next_block().await.unwrap_err();
+        assert!(error.to_string().contains("0x78"), "{error}");
+        let broken = Block::raw("\x18");
+        let broken = Block { cid: Cid::new_v1(ipld::DAG_CBOR, *broken.cid.hash()), data: broken.data };
+        stored(&blocks, broken.clone()).await;
+        let error = Walk::new(&blocks, broken.cid).next_block().await.unwrap_err();
+        assert!(matches!(error, TraversalError::Broken { cid } if cid == broken.cid), "{error}");
         let inline = cid::multihash::Multihash::wrap(IDENTITY, b"inline").unwrap();
         let inline = Block { cid: Cid::new_v1(RAW, inline), data: Bytes::new() };
         let root = node(&blocks, &[&inline]).await;

@@ -72,7 +72,7 @@ impl Holding {
 
 async fn read(blocks: &Blocks, cid: Cid) -> Result<Arc<[Cid]>, MirrorError> {
     let data = blocks.get(&cid).await?.ok_or(MirrorError::Gone { cid })?;
-    Ok(traversal::links(cid, data)?.into())
+    Ok(traversal::links(cid, &data)?.into())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cid::Cid;
 use ipld_dagpb::{PbLink, PbNode};
-use skywave::http::{GatewayConfig, HttpConfig};
+use skywave::http::{GatewayConfig, HttpConfig, Upstream};
 use skywave::ipfs::{Block, Dht, Identity, IpfsConfig, Node};
 use tempfile::TempDir;
 
@@ -21,31 +21,40 @@ struct Network {
     _folders: (TempDir, TempDir),
 }
 
+/// A node on loopback that looks for nobody.
+pub fn loopback() -> IpfsConfig {
+    IpfsConfig {
+        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+        dht: Dht::Off,
+        bootstrap: Vec::new(),
+        mdns: false,
+        hole_punching: false,
+        upnp: false,
+        ..IpfsConfig::default()
+    }
+}
+
+async fn connect(one: &Node, other: &Node) {
+    let address = patiently(async {
+        loop {
+            let addresses = other.addresses().await;
+            if let Some(address) = addresses.into_iter().find(|address| address.contains("127.0.0.1")) {
+                break address;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let address: rust_ipfs::Multiaddr = address.await.parse().unwrap();
+    patiently(one.network().unwrap().dial(&address)).await.unwrap();
+}
+
 impl Network {
     async fn start() -> Network {
         let folders = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let config = IpfsConfig {
-            listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
-            dht: Dht::Off,
-            bootstrap: Vec::new(),
-            mdns: false,
-            hole_punching: false,
-            upnp: false,
-            ..IpfsConfig::default()
-        };
+        let config = loopback();
         let node = Node::start(&config, Identity::generate(), folders.0.path()).await.unwrap();
         let other = Node::start(&config, Identity::generate(), folders.1.path()).await.unwrap();
-        let address = patiently(async {
-            loop {
-                let addresses = node.addresses().await;
-                if let Some(address) = addresses.into_iter().find(|address| address.contains("127.0.0.1")) {
-                    break address;
-                }
-                tokio::task::yield_now().await;
-            }
-        });
-        let address: rust_ipfs::Multiaddr = address.await.parse().unwrap();
-        patiently(other.network().unwrap().dial(&address)).await.unwrap();
+        connect(&other, &node).await;
         Network { other, node, _folders: folders }
     }
 
@@ -157,4 +166,56 @@ async fn requests_beyond_the_number_are_refused_and_given_up_ones_free_their_pla
     assert_eq!(station.get(&format!("/ipfs/{}", own.cid)).await.text(), "own");
     drop(waiting);
     patiently(async { while station.get(&path).await.status != 200 {} }).await;
+}
+
+/// A node in a folder of its own, connected to `others`.
+async fn joined(dht: Dht, others: &[&Node]) -> (Node, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = IpfsConfig { dht, ..loopback() };
+    let node = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
+    for other in others {
+        connect(&node, other).await;
+    }
+    (node, folder)
+}
+
+/// Waits until the node knows so many peers of the DHT.
+async fn knows(node: &Node, peers: usize) {
+    let network = node.network().unwrap();
+    patiently(async { while network.routing().await.unwrap().lan < peers {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_the_content_is_found_by_the_dht_and_connected_to() {
+    let (first, _a) = joined(Dht::Server, &[]).await;
+    let (second, _b) = joined(Dht::Server, &[&first]).await;
+    let (holder, _c) = joined(Dht::Client, &[&first]).await;
+    let (ours, _d) = joined(Dht::Client, &[&second]).await;
+    for node in [&first, &second, &holder, &ours] {
+        knows(node, 1).await;
+    }
+    let leaf = Block::raw(vec![7; 1000]);
+    let link = PbLink { cid: leaf.cid, name: Some("leaf".into()), size: Some(1000) };
+    let data = Some(Bytes::from_static(&[0x08, 1]));
+    let root = Block::dag_pb(PbNode { links: vec![link], data }.into_bytes());
+    for block in [&leaf, &root] {
+        holder.blocks().put(block.cid, block.data.clone()).await.unwrap();
+    }
+    let network = ours.network().unwrap().clone();
+    let holds = holder.identity().peer_id();
+    assert!(!network.connected_ids().contains(&holds));
+    let upstream = Upstream { network: Some(network.clone()), ..Upstream::default() };
+    let config = HttpConfig { gateway: fetching(), ..HttpConfig::default() };
+    let station = Station::start_on(config, ours.blocks().clone(), upstream).await;
+    let path = format!("/ipfs/{}/leaf", root.cid);
+    let brief = GatewayConfig { fetch_timeout: Duration::from_millis(700), ..fetching() };
+    let brief = HttpConfig { gateway: brief, ..HttpConfig::default() };
+    let alone = Station::start_with(brief, ours.blocks().clone()).await;
+    assert_eq!(alone.get(&path).await.status, 504, "connected peers alone do not have it");
+    // The root alone is announced: what is below it is where the root is.
+    holder.network().unwrap().provide(root.cid.hash().to_bytes()).await.unwrap();
+    let found = async { while station.get(&path).await.body != vec![7; 1000] {} };
+    tokio::time::timeout(Duration::from_secs(40), found).await.expect("found by the DHT");
+    assert!(network.connected_ids().contains(&holds));
+    assert_eq!(ours.blocks().list().await, []);
 }

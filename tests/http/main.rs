@@ -7,5 +7,9 @@ mod conformance;
 mod content;
 mod fetch;
 mod limits;
+#[path = "../support/name_network.rs"]
+mod name_network;
+mod names;
+mod redirects;
 mod station;
 mod subdomain;

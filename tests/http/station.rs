@@ -10,7 +10,7 @@ use cid::Cid;
 use ipld_dagpb::{PbLink, PbNode};
 use multihash_codetable::{Code, MultihashDigest};
 use skywave::health::Health;
-use skywave::http::{self, Content, HttpConfig, HttpError};
+use skywave::http::{self, Content, HttpConfig, HttpError, Upstream};
 use skywave::ipfs::Blocks;
 use skywave::ipfs::ipns::SignedRecord;
 use skywave::ipfs::unixfs::{DAG_PB, RAW};
@@ -54,6 +54,11 @@ impl Station {
 
     /// The same over blocks of a node.
     pub async fn start_with(config: HttpConfig, blocks: Blocks) -> Station {
+        Station::start_on(config, blocks, Upstream::default()).await
+    }
+
+    /// The same with others to ask.
+    pub async fn start_on(config: HttpConfig, blocks: Blocks, upstream: Upstream) -> Station {
         let bound = http::bind(&HttpConfig { listen: ([127, 0, 0, 1], 0).into(), ..config }).await.unwrap();
         let address = bound.address();
         let (tree, tree_seen) = watch::channel(None);
@@ -67,6 +72,7 @@ impl Station {
             station: station_seen,
             ipns_name: ipns_name(),
             ipns_ttl: Duration::from_secs(4),
+            upstream,
             health: health.clone(),
             metrics: Metrics::new(),
         };

@@ -90,7 +90,7 @@ impl Visit<'_> {
     fn archive(&self, etag: &str, content_type: &'static str) -> Response<Body> {
         let mut response = Response::new(Body::default());
         respond::set(&mut response, header::ETAG, &format!("W/\"{etag}\""));
-        respond::set(&mut response, header::CACHE_CONTROL, self.place.cache_control);
+        respond::set(&mut response, header::CACHE_CONTROL, &self.place.cache_control);
         if respond::is_known(self.call, etag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;

@@ -7,8 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
-    /// Fetches content that is not here from connected peers, for whoever asks. Off, a stranger can't make the
-    /// station download.
+    /// Fetches content that is not here and resolves the names of others, for whoever asks. Off, a stranger can't make
+    /// the station download.
     pub fetch: bool,
     /// Bounds the time that one request may wait for the network, in sum.
     #[serde(with = "crate::http::positive_duration")]
@@ -19,6 +19,8 @@ pub struct GatewayConfig {
     pub fetch_concurrent: NonZeroUsize,
     /// Hosts under which each CID and name has an origin of its own: `<cid>.ipfs.<domain>`.
     pub domains: Vec<String>,
+    /// Hosts that stand for the content of their own DNSLink, which is looked up also where nothing is fetched.
+    pub dnslink_hosts: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -29,6 +31,7 @@ impl Default for GatewayConfig {
             fetch_max_bytes: NonZeroU64::new(64 * 1024 * 1024).expect("64 MiB is not zero"),
             fetch_concurrent: NonZeroUsize::new(8).expect("8 is not zero"),
             domains: vec!["localhost".into()],
+            dnslink_hosts: Vec::new(),
         }
     }
 }
@@ -36,10 +39,20 @@ impl Default for GatewayConfig {
 impl GatewayConfig {
     /// Checks what types cannot say. The error is the key's name and what is wrong with it.
     pub fn validate(&self) -> Result<(), (&'static str, String)> {
-        match self.domains.iter().find(|domain| !is_host(domain)) {
-            Some(domain) => Err((
-                "http.gateway.domains",
-                format!("{domain:?} is no host name in lower case without a port, such as \"localhost\""),
+        let keys = [
+            ("http.gateway.domains", &self.domains, "localhost"),
+            ("http.gateway.dnslink_hosts", &self.dnslink_hosts, "radio.example.org"),
+        ];
+        for (key, hosts, such_as) in keys {
+            if let Some(host) = hosts.iter().find(|host| !is_host(host)) {
+                let form = "no host name in lower case without a port";
+                return Err((key, format!("{host:?} is {form}, such as {such_as:?}")));
+            }
+        }
+        match self.dnslink_hosts.iter().find(|host| self.domains.contains(host) || !host.contains('.')) {
+            Some(host) => Err((
+                "http.gateway.dnslink_hosts",
+                format!("{host:?} has to be a domain with a dot, and none of http.gateway.domains"),
             )),
             None => Ok(()),
         }
@@ -68,6 +81,11 @@ mod tests {
         }
         for bad in ["", ".", "localhost:8080", "http://x", "Board.local", "a..b", "10.0.0.1", "*.x"] {
             assert_eq!(of(bad).validate().unwrap_err().0, "http.gateway.domains", "{bad}");
+        }
+        let link = |host: &str| GatewayConfig { dnslink_hosts: vec![host.into()], ..of("gw.example.org") };
+        assert_eq!(link("radio.example.org").validate(), Ok(()));
+        for bad in ["", "radio", "gw.example.org", "Radio.example.org", "radio.example.org:80"] {
+            assert_eq!(link(bad).validate().unwrap_err().0, "http.gateway.dnslink_hosts", "{bad}");
         }
     }
 }

@@ -8,9 +8,6 @@ use crate::ipfs::ipns::name as ipns_name;
 /// The longest label of a host name, RFC 1035 section 2.3.4.
 const MAX_LABEL: usize = 63;
 
-/// Multicodec of a public key of libp2p, the codec of IPNS names.
-const LIBP2P_KEY: u64 = 0x72;
-
 /// The first part of a content path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Namespace {
@@ -36,14 +33,26 @@ pub(in crate::http) enum Site<'a> {
     Domain(&'a str),
     /// One content root: `<label>.ipfs.<domain>`.
     Content { namespace: Namespace, label: &'a str, domain: &'a str },
+    /// The content of a DNSLink, whose domain is the host; with its port.
+    DnsLink(&'a str),
+}
+
+/// The host as a site, where it is one of `hosts`, which are in lower case.
+pub(in crate::http) fn dnslink<'a>(host: &'a str, hosts: &[String]) -> Option<Site<'a>> {
+    let name = without_port(host);
+    hosts.iter().any(|listed| listed.eq_ignore_ascii_case(name)).then_some(Site::DnsLink(host))
+}
+
+pub(super) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 /// Finds out what `host` stands for; `domains` are in lower case.
 pub(in crate::http) fn site<'a>(host: &'a str, domains: &[String]) -> Site<'a> {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
-        _ => host,
-    };
+    let name = without_port(host);
     for domain in domains {
         let Some(start) = name.len().checked_sub(domain.len()) else { continue };
         if !name.is_char_boundary(start) || !name[start..].eq_ignore_ascii_case(domain) {
@@ -69,6 +78,8 @@ pub(in crate::http) fn site<'a>(host: &'a str, domains: &[String]) -> Site<'a> {
 pub(super) enum LabelError {
     #[error("CID incompatible with DNS label length limit of {MAX_LABEL}")]
     TooLong,
+    #[error("DNSLink name incompatible with DNS label length limit of {MAX_LABEL}")]
+    LongDomain,
     #[error("what follows is no CID")]
     NoCid,
     #[error("what follows is no IPNS name of a key")]
@@ -88,6 +99,20 @@ pub(super) fn label(namespace: Namespace, root: &str) -> Result<String, LabelErr
     if label.len() > MAX_LABEL { Err(LabelError::TooLong) } else { Ok(label) }
 }
 
+/// The label of a domain (subdomain gateway specification, "DNSLink label encoding").
+pub(super) fn inlined(domain: &str) -> Result<String, LabelError> {
+    let label = domain.replace('-', "--").replace('.', "-");
+    if label.len() > MAX_LABEL { Err(LabelError::LongDomain) } else { Ok(label) }
+}
+
+/// The domain of a label; one with dots is a domain already.
+pub(super) fn uninlined(label: &str) -> String {
+    if label.contains('.') {
+        return label.to_owned();
+    }
+    label.split("--").map(|part| part.replace('-', ".")).collect::<Vec<_>>().join("-")
+}
+
 /// A CID in any spelling that the URL of a path can hold.
 pub(super) fn parse(text: &str) -> Option<Cid> {
     if text.len() > ipns_name::MAX_LEN { None } else { Cid::try_from(text).ok() }
@@ -96,7 +121,7 @@ pub(super) fn parse(text: &str) -> Option<Cid> {
 /// The name of a key as a CID; any codec, as names were once written with others.
 pub(super) fn name(text: &str) -> Option<Cid> {
     let hash = ipns_name::key(text).or_else(|| parse(text).map(|cid| *cid.hash()))?;
-    Some(Cid::new_v1(LIBP2P_KEY, hash))
+    Some(Cid::new_v1(ipns_name::LIBP2P_KEY, hash))
 }
 
 /// The root that a label stands for. Browsers send hosts in lower case.
@@ -132,6 +157,29 @@ mod tests {
         );
         assert_eq!(site("k51.IPNS.example.org", &domains), content(Namespace::Ipns, "k51", "example.org"));
         assert_eq!(site("a.b.ipns.localhost", &domains), content(Namespace::Ipns, "a.b", "localhost"));
+    }
+
+    #[test]
+    fn domains_become_labels_and_labels_domains() {
+        for (domain, label) in [
+            ("en.wikipedia-on-ipfs.org", "en-wikipedia--on--ipfs-org"),
+            ("example.org", "example-org"),
+            ("a--b.c", "a----b-c"),
+        ] {
+            assert_eq!(inlined(domain).as_deref(), Ok(label));
+            assert_eq!(uninlined(label), domain);
+        }
+        assert_eq!(uninlined("docs.ipfs-x.tech"), "docs.ipfs-x.tech");
+        assert_eq!(inlined(&format!("{}.org", "a".repeat(60))), Err(LabelError::LongDomain));
+    }
+
+    #[test]
+    fn only_hosts_that_are_listed_are_dnslinks() {
+        let hosts = ["radio.example.org".to_owned()];
+        assert_eq!(dnslink("Radio.example.org:80", &hosts), Some(Site::DnsLink("Radio.example.org:80")));
+        for host in ["", "example.org", "x.radio.example.org", "radio.example.org.", "[::1]:80"] {
+            assert_eq!(dnslink(host, &hosts), None, "{host}");
+        }
     }
 
     #[test]

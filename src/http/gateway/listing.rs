@@ -23,6 +23,8 @@ pub(super) struct Place<'a> {
     pub(super) segments: &'a [&'a str],
     /// What stands before a content path in a link: nothing, or `//<domain>` where this page has an origin of its own.
     pub(super) gateway: &'a str,
+    /// The host that stands for the first two segments, where there is one: below it nothing else is served.
+    pub(super) host: Option<&'a str>,
     /// The path of the page in the address bar, ending with a slash.
     pub(super) path: &'a str,
 }
@@ -35,9 +37,14 @@ impl Place<'_> {
         for (depth, segment) in self.segments.iter().enumerate() {
             let _ = write!(path, "/{}", request_path::encode(segment));
             let text = escape(segment);
-            let _ = match depth {
-                0 => write!(trail, "{text}"),
-                _ => write!(trail, "/<a href=\"{}{path}\">{text}</a>", self.gateway),
+            let _ = match (depth, self.host) {
+                (0, _) => write!(trail, "{text}"),
+                (1, Some(host)) => {
+                    path.clear();
+                    write!(trail, "/<a href=\"//{host}/\">{text}</a>")
+                }
+                (_, Some(host)) => write!(trail, "/<a href=\"//{host}{path}\">{text}</a>"),
+                (_, None) => write!(trail, "/<a href=\"{}{path}\">{text}</a>", self.gateway),
             };
         }
         trail
@@ -66,13 +73,15 @@ pub(super) fn page(place: &Place<'_>, entries: &Entries) -> String {
     }
     for link in &entries.links {
         let (encoded, text, cid) = (request_path::encode(&link.name), escape(&link.name), link.cid);
-        let _ = writeln!(
-            page,
-            "<tr><td><a href=\"{path}{encoded}\">{text}</a><td>\
-             <a class=\"ipfs-hash\" translate=\"no\" href=\"{}/ipfs/{cid}?filename={encoded}\">{cid}</a>\
-             <td>{} bytes",
-            place.gateway, link.size
-        );
+        let by_cid = match place.host {
+            Some(_) => cid.to_string(),
+            None => format!(
+                "<a class=\"ipfs-hash\" translate=\"no\" href=\"{}/ipfs/{cid}?filename={encoded}\">{cid}</a>",
+                place.gateway
+            ),
+        };
+        let size = link.size;
+        let _ = writeln!(page, "<tr><td><a href=\"{path}{encoded}\">{text}</a><td>{by_cid}<td>{size} bytes");
     }
     page.push_str("</table>\n");
     if entries.more {
@@ -129,7 +138,12 @@ mod tests {
 
     #[test]
     fn names_are_links_and_never_markup() {
-        let place = Place { segments: &["ipfs", "x", "\"a b\""], gateway: "", path: "/ipfs/x/%22a%20b%22/" };
+        let place = Place {
+            segments: &["ipfs", "x", "\"a b\""],
+            gateway: "",
+            host: None,
+            path: "/ipfs/x/%22a%20b%22/",
+        };
         let page = of(&["<script>", "a b:c?#%"], &place);
         assert!(page.contains("<a href=\"/ipfs/x/%22a%20b%22/%3Cscript%3E\">&lt;script&gt;</a>"), "{page}");
         assert!(page.contains("/a%20b%3Ac%3F%23%25\""), "{page}");
@@ -141,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_root_has_no_way_up_and_an_origin_of_its_own_links_to_its_domain() {
-        let place = Place { segments: &["ipfs", "x"], gateway: "//localhost:80", path: "/" };
+        let place = Place { segments: &["ipfs", "x"], gateway: "//localhost:80", host: None, path: "/" };
         let page = of(&["a"], &place);
         assert!(!page.contains("..</a>"), "{page}");
         assert!(page.contains("<a href=\"/a\">a</a>"), "{page}");
@@ -149,8 +163,18 @@ mod tests {
     }
 
     #[test]
+    fn a_host_of_a_dnslink_links_to_itself_alone() {
+        let segments = &["ipns", "a.example", "b", "c"];
+        let page = of(&["d"], &Place { segments, gateway: "", host: Some("a.example:80"), path: "/b/c/" });
+        let trail = "/ipns/<a href=\"//a.example:80/\">a.example</a>/<a href=\"//a.example:80/b\">b</a>\
+            /<a href=\"//a.example:80/b/c\">c</a>";
+        assert!(page.contains(trail) && page.contains("<a href=\"/b/c/d\">d</a>"), "{page}");
+        assert!(!page.contains("/ipfs/"), "{page}");
+    }
+
+    #[test]
     fn a_preview_is_text_and_bounded() {
-        let place = Place { segments: &["ipfs", "x"], gateway: "", path: "/ipfs/x/" };
+        let place = Place { segments: &["ipfs", "x"], gateway: "", host: None, path: "/ipfs/x/" };
         let page = preview(&place, &Cid::default(), "dag-json", "</pre><script>");
         assert!(page.contains("&lt;/pre&gt;&lt;script&gt;") && page.contains("?format=dag-json"), "{page}");
         let page = preview(&place, &Cid::default(), "dag-json", &"ü".repeat(MAX_PREVIEW));

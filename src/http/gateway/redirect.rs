@@ -3,7 +3,7 @@
 
 use hyper::{Response, StatusCode};
 
-use super::host::{self, Namespace};
+use super::host::{LabelError, Namespace};
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::{request_path, respond};
@@ -34,8 +34,13 @@ fn of_native(uri: &str) -> Response<Body> {
 }
 
 /// To the same content below its own origin.
-pub(super) fn to_subdomain(call: &Call, namespace: Namespace, root: &str, domain: &str) -> Response<Body> {
-    match host::label(namespace, root) {
+pub(super) fn to_subdomain(
+    call: &Call,
+    namespace: Namespace,
+    label: Result<String, LabelError>,
+    domain: &str,
+) -> Response<Body> {
+    match label {
         Ok(label) => {
             // The path has a root, so it has two slashes at least before what follows.
             let rest = call.raw_path.splitn(4, '/').nth(3).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::http::respond;
 use crate::ipfs::unixfs::{NotFetched, UnixFsError};
 
 /// Advice after a failed fetch: providers come and go within minutes.
-const RETRY_FETCH: &str = "30";
+pub(super) const RETRY_FETCH: &str = "30";
 
 /// The answer to a failed read. `only_if_cached`: the client asked for what is here and nothing else.
 pub(super) fn of(error: &UnixFsError, only_if_cached: bool) -> Response<Body> {
@@ -25,12 +25,7 @@ pub(super) fn of(error: &UnixFsError, only_if_cached: bool) -> Response<Body> {
             return respond::text(StatusCode::NOT_FOUND, &message);
         }
         UnixFsError::NotFetched { reason, .. } => {
-            let status = match reason {
-                NotFetched::Timeout => StatusCode::GATEWAY_TIMEOUT,
-                NotFetched::TooMuch => StatusCode::BAD_GATEWAY,
-                NotFetched::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            let mut response = respond::text(status, &format!("{error}."));
+            let mut response = respond::text(status_of(*reason), &format!("{error}."));
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_FETCH));
             return response;
         }
@@ -45,6 +40,15 @@ pub(super) fn of(error: &UnixFsError, only_if_cached: bool) -> Response<Body> {
         }
     };
     respond::text(status, &format!("{error}."))
+}
+
+/// The status of what others did not send.
+pub(super) fn status_of(reason: NotFetched) -> StatusCode {
+    match reason {
+        NotFetched::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        NotFetched::TooMuch => StatusCode::BAD_GATEWAY,
+        NotFetched::Busy => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 /// The answer to a format that cannot be sent.

@@ -1,5 +1,7 @@
 //! One request for a content path: the format chosen, the path followed, the answer made.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use cid::Cid;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -10,13 +12,13 @@ use super::block_format::{Kind, has, kind_of};
 use super::format::{self, BlockFormat, Format, Wanted};
 use super::host::Namespace;
 use super::source::Source;
-use super::{Gateway, disposition, listing, not_on_air, redirect, refusal};
+use super::{Gateway, disposition, listing, redirect, refusal};
 use crate::http::body::{Body, BodyError};
 use crate::http::call::Call;
 use crate::http::content_type::{self, BEGINNING};
 use crate::http::respond::{self, IMMUTABLE, Representation};
-use crate::ipfs::ipld;
 use crate::ipfs::unixfs::{self, BlockReader, File, FileReader, Node, Resolved, UnixFsError};
+use crate::ipfs::{Block, ipld};
 
 const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
 const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");
@@ -30,7 +32,28 @@ const MAX_JSON: u64 = 1024 * 1024;
 /// An answer, or the refusal that stands in for it.
 pub(super) type Answered = Result<Response<Body>, Response<Body>>;
 
+/// The origin that a browser gives content, and so what can read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin<'a> {
+    /// That of the station, shared by all content.
+    Shared,
+    /// A subdomain of this domain of the gateway.
+    Subdomain(&'a str),
+    /// The host of a DNSLink, with its port.
+    DnsLink(&'a str),
+}
+
+/// What a request is about.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    /// Content, `inner` below `root`.
+    Content { root: Cid, inner: Vec<String> },
+    /// The signed record of a name, as it was asked for.
+    Record(Bytes),
+}
+
 /// Where a request stands in the content paths.
+#[derive(Debug, Clone)]
 pub(super) struct Place<'a> {
     namespace: Namespace,
     /// The segments below the root.
@@ -39,17 +62,17 @@ pub(super) struct Place<'a> {
     path: String,
     /// The root, in the spelling of the request.
     pub(super) root: &'a str,
-    /// The domain of the gateway, where the root has an origin of its own.
-    domain: Option<&'a str>,
-    pub(super) cache_control: &'a str,
+    origin: Origin<'a>,
+    pub(super) cache_control: Cow<'a, str>,
 }
 
 impl<'a> Place<'a> {
     /// `/<namespace>/<root>[/path]` on any host.
-    pub(super) fn of_path(call: &'a Call, namespace: Namespace, cache_control: &'a str) -> Place<'a> {
+    pub(super) fn of_path(call: &'a Call, namespace: Namespace) -> Place<'a> {
         let (root, below) = (&call.path.segments[1], &call.path.segments[2..]);
         let path = redirect::ascii(&call.raw_path);
-        Place { namespace, below, path, root, domain: None, cache_control }
+        let cache_control = Cow::Borrowed(IMMUTABLE);
+        Place { namespace, below, path, root, origin: Origin::Shared, cache_control }
     }
 
     /// `[/path]` on the host of a root.
@@ -57,17 +80,20 @@ impl<'a> Place<'a> {
         call: &'a Call,
         namespace: Namespace,
         root: &'a str,
-        domain: &'a str,
-        cache_control: &'a str,
+        origin: Origin<'a>,
     ) -> Place<'a> {
         let path = redirect::ascii(&format!("/{}/{root}{}", namespace.name(), call.raw_path));
         let below = &call.path.segments[..];
-        Place { namespace, below, path, root, domain: Some(domain), cache_control }
+        Place { namespace, below, path, root, origin, cache_control: Cow::Borrowed(IMMUTABLE) }
+    }
+
+    pub(super) fn has_own_origin(&self) -> bool {
+        self.origin != Origin::Shared
     }
 
     /// Whether the path ends with a slash that somebody wrote: the root of a host always has one.
     fn is_directory(&self, call: &Call) -> bool {
-        call.path.directory && !(self.below.is_empty() && self.domain.is_some())
+        call.path.directory && !(self.below.is_empty() && self.has_own_origin())
     }
 }
 
@@ -76,19 +102,11 @@ pub(super) struct Visit<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) call: &'a Call,
     pub(super) place: Place<'a>,
-    root: Cid,
+    pub(super) found: Found,
     pub(super) source: Source,
-    only_if_cached: bool,
 }
 
-impl<'a> Visit<'a> {
-    pub(super) fn new(gateway: &'a Gateway, call: &'a Call, place: Place<'a>, root: Cid) -> Visit<'a> {
-        let asks = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("only-if-cached"));
-        let only_if_cached = call.headers.get_all(header::CACHE_CONTROL).iter().any(asks);
-        let source = gateway.store.source(only_if_cached);
-        Visit { gateway, call, place, root, source, only_if_cached }
-    }
-
+impl Visit<'_> {
     pub(super) async fn answer(&self) -> Response<Body> {
         let wanted = match format::wanted(self.call) {
             Ok(wanted) => wanted,
@@ -118,20 +136,30 @@ impl<'a> Visit<'a> {
         &self,
         wanted: &'w Wanted,
     ) -> Result<(&'w Format, Vec<Cid>, Response<Body>), Response<Body>> {
-        let is_name = self.place.namespace == Namespace::Ipns && self.place.below.is_empty();
-        let mut formats = wanted.formats.iter().filter(|format| is_name || **format != Format::IpnsRecord);
+        let (root, inner) = match &self.found {
+            Found::Content { root, inner } => (*root, inner),
+            Found::Record(record) => {
+                return Ok((&wanted.formats[0], Vec::new(), self.record(record.clone())));
+            }
+        };
+        let mut formats = wanted.formats.iter().filter(|format| **format != Format::IpnsRecord);
         let Some(first) = formats.clone().next() else {
-            let message = "An ipns-record is had from /ipns/<name>, without a path.";
+            let message = "An ipns-record is had from /ipns/<key>, without a path.";
             return Err(respond::text(StatusCode::BAD_REQUEST, message));
         };
-        if *first == Format::IpnsRecord {
-            return Ok((first, Vec::new(), self.record()));
-        }
+        let root = self.base(root, inner).await?;
         if *first == Format::Raw && self.place.below.is_empty() {
-            return Ok((first, vec![self.root], self.raw(self.root).await?));
+            return Ok((first, vec![root], self.raw(root).await?));
         }
-        let resolved = unixfs::resolve(&self.source, self.root, self.place.below).await;
-        let resolved = resolved.map_err(|error| self.refuse(&error))?;
+        let resolved = match unixfs::resolve(&self.source, root, self.place.below).await {
+            Ok(resolved) => resolved,
+            Err(error) if *first == Format::File => {
+                let ruled = self.by_rules(root, &error).await?;
+                let (roots, response) = ruled.ok_or_else(|| self.refuse(&error))?;
+                return Ok((first, roots, response));
+            }
+            Err(error) => return Err(self.refuse(&error)),
+        };
         if !resolved.remainder.is_empty() {
             let message = format!("{} goes on inside of a block, where no link leads.", self.place.path);
             return Err(respond::text(StatusCode::NOT_IMPLEMENTED, &message));
@@ -154,6 +182,15 @@ impl<'a> Visit<'a> {
             }
         };
         Ok((chosen, resolved.roots, response))
+    }
+
+    /// The CID that the root of the path stands for.
+    async fn base(&self, root: Cid, inner: &[String]) -> Result<Cid, Response<Body>> {
+        if inner.is_empty() {
+            return Ok(root);
+        }
+        let resolved = unixfs::resolve(&self.source, root, inner).await;
+        resolved.map(|resolved| resolved.cid).map_err(|error| self.refuse(&error))
     }
 
     /// `None` where the content has no such form.
@@ -181,7 +218,7 @@ impl<'a> Visit<'a> {
     }
 
     /// A file, a page, or a block of data.
-    async fn content(&self, cid: Cid, node: &Node, html: bool) -> Answered {
+    pub(super) async fn content(&self, cid: Cid, node: &Node, html: bool) -> Answered {
         let call = self.call;
         match node {
             Node::Directory(_) | Node::Shard(_) => self.directory(cid, node).await,
@@ -250,20 +287,24 @@ impl<'a> Visit<'a> {
     fn written(&self, page: impl FnOnce(&listing::Place<'_>) -> String) -> String {
         let mut segments = vec![self.place.namespace.name(), self.place.root];
         segments.extend(self.place.below.iter().map(String::as_str));
-        let gateway = self.place.domain.map_or_else(String::new, |domain| format!("//{domain}"));
+        let (gateway, host) = match self.place.origin {
+            Origin::Shared => (String::new(), None),
+            Origin::Subdomain(domain) => (format!("//{domain}"), None),
+            Origin::DnsLink(host) => (String::new(), Some(host)),
+        };
         let path = redirect::ascii(&self.call.raw_path);
-        page(&listing::Place { segments: &segments, gateway: &gateway, path: &path })
+        page(&listing::Place { segments: &segments, gateway: &gateway, host, path: &path })
     }
 
     fn page_cache(&self) -> &str {
-        if self.place.cache_control == IMMUTABLE { PAGE_CACHE } else { self.place.cache_control }
+        if self.place.cache_control == IMMUTABLE { PAGE_CACHE } else { &self.place.cache_control }
     }
 
     /// The bytes of a file, tagged with `tag`.
     async fn send(&self, tag: Cid, cid: Cid, node: &Node, name: &str) -> Answered {
         let filename = self.call.parameter("filename").filter(|name| !name.is_empty());
         let name = filename.as_deref().unwrap_or(name);
-        let (etag, cache_control) = (tag.to_string(), self.place.cache_control);
+        let (etag, cache_control) = (tag.to_string(), &*self.place.cache_control);
         let mut response = match node {
             Node::Raw(bytes) => {
                 let kind = self.kind(name, || (bytes.slice(..bytes.len().min(4096)), bytes.len() <= 4096));
@@ -322,14 +363,14 @@ impl<'a> Visit<'a> {
             _ => return Ok(None),
         };
         let json = content_type::is_json(&bytes);
-        let (etag, cached) = (cid.to_string(), self.place.cache_control);
+        let (etag, cached) = (cid.to_string(), &self.place.cache_control);
         Ok(json.then(|| respond::bytes(self.call, &etag, cached, "application/json", bytes)))
     }
 
     /// A block of a codec that is a format by itself.
     fn block(&self, cid: Cid, bytes: Bytes, kind: &Kind) -> Response<Body> {
         let etag = format!("{cid}.{}", kind.format);
-        let cached = self.place.cache_control;
+        let cached = &self.place.cache_control;
         let mut response = respond::bytes(self.call, &etag, cached, kind.content_type, bytes);
         let inline = kind.inline && self.call.parameter("download").is_none_or(|value| value != "true");
         let disposition = if inline { "inline" } else { "attachment" };
@@ -339,17 +380,16 @@ impl<'a> Visit<'a> {
 
     async fn raw(&self, cid: Cid) -> Answered {
         let bytes = unixfs::block(&self.source, &cid).await.map_err(|error| self.refuse(&error))?;
-        let (etag, cached) = (format!("{cid}.raw"), self.place.cache_control);
+        let (etag, cached) = (format!("{cid}.raw"), &self.place.cache_control);
         let mut response = respond::bytes(self.call, &etag, cached, "application/vnd.ipld.raw", bytes);
         self.name(&mut response, "attachment", &format!("{cid}.bin"));
         Ok(response)
     }
 
-    fn record(&self) -> Response<Body> {
-        let Some(record) = self.gateway.content.record.borrow().clone() else { return not_on_air() };
-        let etag = format!("{}.{}.ipns-record", record.sequence, record.root);
-        let (kind, cached) = ("application/vnd.ipfs.ipns-record", self.place.cache_control);
-        let mut response = respond::bytes(self.call, &etag, cached, kind, record.bytes);
+    fn record(&self, record: Bytes) -> Response<Body> {
+        let etag = format!("{}.ipns-record", Block::raw(record.clone()).cid);
+        let (kind, cached) = ("application/vnd.ipfs.ipns-record", &self.place.cache_control);
+        let mut response = respond::bytes(self.call, &etag, cached, kind, record);
         self.name(&mut response, "attachment", &format!("{}.ipns-record", self.place.root));
         response
     }
@@ -375,7 +415,7 @@ impl<'a> Visit<'a> {
     }
 
     pub(super) fn refuse(&self, error: &UnixFsError) -> Response<Body> {
-        refusal::of(error, self.only_if_cached)
+        refusal::of(error, self.source.only_if_cached)
     }
 }
 

@@ -10,7 +10,7 @@ use cid::multibase::Base;
 use cid::multihash::Multihash;
 
 /// Multicodec of a public key of libp2p.
-const LIBP2P_KEY: u64 = 0x72;
+pub const LIBP2P_KEY: u64 = 0x72;
 
 /// Stands before the multihash in a routing key.
 const ROUTING_PREFIX: &[u8] = b"/ipns/";

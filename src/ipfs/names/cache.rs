@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use crate::ipfs::ipns::{Name, Record};
 
 /// A record with a shorter TTL counts as fresh for so long: bounds how often the network is asked.
-const SHORTEST_TTL: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// A longer TTL is cut: bounds how long a mistake of an owner stays.
-const LONGEST_TTL: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const LONGEST_TTL: Duration = Duration::from_secs(24 * 3_600);
 
-/// A record and whether its TTL lasts.
+/// A record and how long its TTL lasts; not at all where it is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) record: Arc<Record>,
-    pub(super) fresh: bool,
+    pub(super) fresh_for: Duration,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,10 @@ impl Cache {
             return None;
         }
         entry.used = now;
-        Some(Known { record: entry.record.clone(), fresh: now < entry.fresh_until })
+        Some(Known {
+            record: entry.record.clone(),
+            fresh_for: entry.fresh_until.saturating_duration_since(now),
+        })
     }
 
     /// Takes in a verified record; `true` when it is better than what was known.
@@ -114,6 +117,10 @@ mod tests {
         Record::verify(&identity.name(), &ours.bytes).unwrap()
     }
 
+    fn is_fresh(cache: &mut Cache, names: &Identity, now: Instant) -> bool {
+        !cache.get(&names.name(), now, NOW).unwrap().fresh_for.is_zero()
+    }
+
     #[test]
     fn a_record_is_fresh_for_its_ttl_known_until_it_expires_and_then_gone() {
         let (identity, mut cache, start) = (Identity::generate(), Cache::new(4), Instant::now());
@@ -122,7 +129,7 @@ mod tests {
         assert!(cache.offer(name, record(&identity, 1, 60, 10), start, NOW));
         let mut fresh = |seconds| {
             let (now, unix) = after(seconds);
-            cache.get(&name, now, unix).map(|known| known.fresh)
+            cache.get(&name, now, unix).map(|known| !known.fresh_for.is_zero())
         };
         assert_eq!(
             [fresh(0), fresh(9), fresh(10), fresh(59)],
@@ -132,7 +139,7 @@ mod tests {
         assert_eq!(cache.len(), 0, "an expired record goes");
         assert!(!cache.offer(name, record(&identity, 9, 60, 10), after(61).0, after(61).1));
         cache.offer(name, record(&identity, 2, 60, 0), start, NOW);
-        assert!(cache.get(&name, start, NOW).unwrap().fresh, "even without a TTL, for a second");
+        assert!(is_fresh(&mut cache, &identity, start), "even without a TTL, for a second");
     }
 
     #[test]
@@ -142,11 +149,11 @@ mod tests {
         let best = record(&identity, 5, 60, 10);
         cache.offer(name, best.clone(), start, NOW);
         assert!(!cache.offer(name, record(&identity, 4, 60, 10), later, NOW));
-        assert!(!cache.get(&name, later, NOW).unwrap().fresh);
+        assert!(!is_fresh(&mut cache, &identity, later));
         assert!(!cache.offer(name, best, later, NOW), "the same again");
-        assert!(cache.get(&name, later, NOW).unwrap().fresh);
+        assert!(is_fresh(&mut cache, &identity, later));
         cache.confirm(&name, later + Duration::from_secs(20));
-        assert!(cache.get(&name, later + Duration::from_secs(25), NOW).unwrap().fresh);
+        assert!(is_fresh(&mut cache, &identity, later + Duration::from_secs(25)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::cache::Cache;
+use super::cache::{Cache, LONGEST_TTL, SHORTEST_TTL};
 use super::search::Search;
 use super::{Judge, Routing, Verdict};
 use crate::clock::SharedClock;
@@ -44,6 +44,15 @@ pub enum ResolveError {
     /// Too many names are searched for at the moment.
     #[error("too many names are searched for; try again")]
     Busy,
+}
+
+/// A record whose TTL lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fresh {
+    /// The record.
+    pub record: Arc<Record>,
+    /// How long it may still be kept without asking anew.
+    pub fresh_for: Duration,
 }
 
 type Answer = Result<Arc<Record>, ResolveError>;
@@ -95,14 +104,30 @@ impl Resolver {
     /// # Errors
     /// [`ResolveError`], after 20 s at most.
     pub async fn resolve(&self, name: &Name) -> Answer {
-        // The channel is full only while the topics are not drained; the name is followed next time then.
-        let _ = self.inner.follow.try_send(*name);
-        if let Some(record) = self.inner.fresh(name) {
-            NameMetrics::count(&self.inner.metrics.resolves, "cached");
-            return Ok(record);
+        Ok(self.resolve_fresh(name).await?.record)
+    }
+
+    /// [`Resolver::resolve`], and how long the answer may be kept.
+    ///
+    /// # Errors
+    /// [`ResolveError`], after 20 s at most.
+    pub async fn resolve_fresh(&self, name: &Name) -> Result<Fresh, ResolveError> {
+        if let Some(known) = self.known(name) {
+            return Ok(known);
         }
         let search = self.join_search(*name)?;
-        search.await
+        let record = search.await?;
+        Ok(Fresh { fresh_for: record.ttl.clamp(SHORTEST_TTL, LONGEST_TTL), record })
+    }
+
+    /// The best record of `name`, where that is known and its TTL is not over; asks nobody. The topic of the name is
+    /// listened to from then on.
+    pub fn known(&self, name: &Name) -> Option<Fresh> {
+        // The channel is full only while the topics are not drained; the name is followed next time then.
+        let _ = self.inner.follow.try_send(*name);
+        let known = self.inner.fresh(name)?;
+        NameMetrics::count(&self.inner.metrics.resolves, "cached");
+        Some(known)
     }
 
     /// Listens to the topics of names that were resolved, until `cancel` fires.
@@ -170,9 +195,10 @@ impl Inner {
         known.map(|known| known.record).ok_or_else(|| ResolveError::NotFound { name: name.to_string() })
     }
 
-    fn fresh(&self, name: &Name) -> Option<Arc<Record>> {
+    fn fresh(&self, name: &Name) -> Option<Fresh> {
         let known = self.cache().get(name, std_now(), self.clock.unix_millis())?;
-        known.fresh.then_some(known.record)
+        let (record, fresh_for) = (known.record, known.fresh_for);
+        (!fresh_for.is_zero()).then_some(Fresh { record, fresh_for })
     }
 
     fn listen(self: &Arc<Self>, topics: &mut Topics, name: Name) {
