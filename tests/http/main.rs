@@ -7,5 +7,6 @@ mod conformance;
 mod content;
 mod fetch;
 mod limits;
+mod removal;
 mod station;
 mod subdomain;
