@@ -9,6 +9,7 @@ mod support {
     pub(crate) mod station;
 }
 
+mod removal;
 mod silent;
 mod stranger;
 mod target;
