@@ -20,6 +20,7 @@ mod origin;
 mod support {
     pub(crate) mod http_client;
     pub(crate) mod kubo;
+    pub(crate) mod publisher_stage;
     pub(crate) mod station;
 }
 

@@ -1,5 +1,5 @@
-//! A tick of the publisher on the real block store: a segment of three renditions stored, on air, and old ones removed
-//! beside it. Figures and method: docs/benchmarks.md.
+//! A tick of the publisher on the real block store: a segment of three renditions stored and on air, alone and while old
+//! blocks are removed beside it without a pause. Figures and method: docs/benchmarks.md.
 //!
 //! `cargo bench --bench tick -- [ticks]`. The repo is in /dev/shm where there is one, as on a board.
 #![allow(
@@ -9,39 +9,44 @@
     reason = "a bench talks to whoever runs it"
 )]
 
+#[path = "../tests/support"]
+mod support {
+    pub(crate) mod publisher_stage;
+}
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cid::Cid;
 use skywave::clock::{SteppedClock, WallClock};
-use skywave::encoder::CodecParameters;
 use skywave::health::Health;
 use skywave::hls::Segment;
 use skywave::hls::timeline::Slot;
 use skywave::ipfs::{Block, Identity, IpfsConfig, Node};
 use skywave::metrics::Metrics;
-use skywave::publisher::catalogue::Catalogue;
-use skywave::publisher::numbers::Numbers;
-use skywave::publisher::stream_tree::{Entry, StreamTree};
-use skywave::publisher::{Published, Publisher, PublisherSettings, Station};
+use skywave::publisher::stream_tree::StreamTree;
 use skywave::retention::{Retention, RetentionConfig};
-use skywave::state::{Durability, StateFile};
+use support::publisher_stage::{Parts, SEGMENT};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// 2026-10-25.
 const FIRST: u64 = 466_900_000;
-const SEGMENT: Duration = Duration::from_millis(3_840);
+/// Blocks that are ready to be removed for each tick that is measured: more than there is time for.
+const REMOVALS_PER_TICK: usize = 60;
+/// Bytes of each of those.
+const REMOVED_BYTES: usize = 1_000;
 /// Renditions and the bytes of a segment of each.
 const RENDITIONS: [(&str, usize); 3] = [("lofi", 31_500), ("midfi", 47_000), ("hifi", 93_500)];
 
 fn main() {
     let ticks = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(500);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    println!("window    segments  tick p50   p99    max     stored and on air p50   p99");
+    println!("window    segments           tick p50     p99     max     stored and on air p50   p99");
     for (name, minutes, megabytes) in [("10 min", 10, 64), ("4 h", 240, 4_000)] {
         runtime.block_on(window(name, minutes, megabytes, ticks));
     }
@@ -59,32 +64,52 @@ async fn window(name: &str, minutes: u64, megabytes: u64, ticks: usize) {
     let fill = (minutes * 60_000).div_ceil(3_840) as usize + 8;
     let mut station = OnAir::start(folder.path(), retention).await;
     let mut random = fastrand::Rng::with_seed(1);
-    let (mut all, mut alone) = (Vec::new(), Vec::new());
-    for n in 0..fill + ticks {
+    for n in 0..fill {
         // A window of hours is filled with small segments: its directories and playlists are what counts.
-        let shrink = if n < fill && fill > 1_000 { 100 } else { 1 };
-        let media = RENDITIONS.map(|(_, bytes)| Bytes::from_iter((0..bytes / shrink).map(|_| random.u8(..))));
-        let began = Instant::now();
-        let tick = station.air(n as u64, media.into()).await;
-        if n >= fill {
-            all.push(began.elapsed());
-            alone.push(tick);
-        }
+        let shrink = if fill > 1_000 { 100 } else { 1 };
+        station.air(n as u64, media(&mut random, shrink)).await;
     }
+    let quiet = station.measure(fill, ticks, &mut random).await;
+    let removed = station.metrics.blocks_removed.get();
+    let cleaning = station.clean(ticks * REMOVALS_PER_TICK).await;
+    let cleaned = station.measure(fill + ticks, ticks, &mut random).await;
+    let removed = station.metrics.blocks_removed.get() - removed;
+    drop(cleaning);
     let segments = station.tree.borrow().as_ref().unwrap().entries.len() / RENDITIONS.len();
-    let of = |times: &mut Vec<Duration>, share: usize| {
-        times.sort();
-        times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1_000.0
-    };
+    for (what, times) in [("alone", &quiet), ("cleaning", &cleaned)] {
+        println!(
+            "{name:8} {segments:9} {what:9} {:8.2} {:7.2} {:7.2} ms {:18.2} {:8.2} ms",
+            of(&times.alone, 50),
+            of(&times.alone, 99),
+            of(&times.alone, 100),
+            of(&times.all, 50),
+            of(&times.all, 99),
+        );
+    }
+    let (without, with) = (of(&quiet.alone, 100), of(&cleaned.alone, 100));
     println!(
-        "{name:8} {segments:9} {:8.2} {:7.2} {:6.2} ms {:18.2} {:8.2} ms",
-        of(&mut alone, 50),
-        of(&mut alone, 99),
-        of(&mut alone, 100),
-        of(&mut all, 50),
-        of(&mut all, 99),
+        "{name:8} largest tick: {without:.2} ms alone, {with:.2} ms while {removed} blocks were removed: {:.2} to 1",
+        with / without
     );
     station.stop.cancel();
+}
+
+/// Bytes of a segment, each rendition shrunk.
+fn media(random: &mut fastrand::Rng, shrink: usize) -> Vec<Bytes> {
+    RENDITIONS.map(|(_, bytes)| Bytes::from_iter((0..bytes / shrink).map(|_| random.u8(..)))).into()
+}
+
+/// The duration that this share of them, in percent, does not exceed, in milliseconds.
+fn of(times: &[Duration], share: usize) -> f64 {
+    let mut times = times.to_vec();
+    times.sort();
+    times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1_000.0
+}
+
+/// Of every tick that was measured: the tick alone, and from the segment's coming until it was on air.
+struct Times {
+    alone: Vec<Duration>,
+    all: Vec<Duration>,
 }
 
 struct OnAir {
@@ -93,7 +118,7 @@ struct OnAir {
     metrics: Metrics,
     stop: CancellationToken,
     spent: f64,
-    _node: Node,
+    node: Node,
 }
 
 impl OnAir {
@@ -102,52 +127,72 @@ impl OnAir {
         let repo = folder.join("repo");
         let node = Node::start(&offline, Identity::generate(), &repo).await.unwrap();
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
-        let (segments, input) = mpsc::channel(1);
-        let (keep_sender, keep_from) = watch::channel(0);
-        let (ticks, tick_input) = mpsc::channel(256);
-        let (tree_sender, tree) = watch::channel(None);
         let now = (FIRST * 3_840) as i64 + 100_000_000;
-        let publisher = Publisher {
-            settings: PublisherSettings {
-                segment: SEGMENT,
-                target_duration: 4,
-                playlist_segments: 16,
-                record_validity: Duration::from_secs(3_600),
-                record_ttl: Duration::from_secs(5),
-            },
+        let (publisher, ends) = Parts {
+            folder: &repo,
+            renditions: &RENDITIONS.map(|(name, _)| name),
             blocks: node.blocks().clone(),
             identity: Identity::generate(),
             clock: SteppedClock::starting_at(now) as Arc<dyn WallClock>,
             origin: Instant::now(),
-            published: Arc::new(Mutex::new(published(&repo))),
-            catalogue_file: StateFile::new(repo.join("window.json"), Durability::Process),
-            input: Arc::new(Mutex::new(input)),
-            keep_from,
-            archive: watch::channel(None).1,
-            addresses: watch::channel(Vec::new()).1,
-            tree: tree_sender,
-            record: watch::channel(None).0,
-            highest_seen: watch::channel(0).1,
-            station_json: watch::channel(Bytes::new()).0,
-            ticks,
-            overall: health.clone(),
-            health: health.stage("publisher", None),
-            metrics: metrics.clone(),
-        };
+            playlist_segments: 16,
+            record_validity: Duration::from_secs(3_600),
+            room: 256,
+            health: &health,
+            metrics: &metrics,
+        }
+        .publisher();
+        let (one, other) = (stop.clone(), stop.clone());
+        tokio::spawn(async move { publisher.run(one).await });
         let retention = Retention {
             window: Mutex::new(config.window(SEGMENT)),
             remover: Arc::new(node.blocks().clone()),
-            input: Arc::new(Mutex::new(tick_input)),
-            keep_from: keep_sender,
+            input: Arc::new(Mutex::new(ends.ticks)),
+            keep_from: ends.keep_from,
             archive: None,
             leaving: Mutex::new(VecDeque::new()),
             health: health.stage("retention", None),
             metrics: metrics.clone(),
         };
-        let (one, other) = (stop.clone(), stop.clone());
-        tokio::spawn(async move { publisher.run(one).await });
         tokio::spawn(async move { retention.run(other).await });
-        Self { segments, tree, metrics, stop, spent: 0.0, _node: node }
+        Self { segments: ends.segments, tree: ends.tree, metrics, stop, spent: 0.0, node }
+    }
+
+    /// Stores blocks, and has a second stage remove them from now on, as fast as it can. The other one keeps what it was
+    /// told of for minutes. Ends with what is returned.
+    async fn clean(&self, blocks: usize) -> mpsc::Sender<skywave::publisher::Tick> {
+        let mut leaving: VecDeque<(Instant, Cid)> = VecDeque::with_capacity(blocks);
+        for n in 0..blocks {
+            let block = Block::raw([n.to_le_bytes().as_slice(), &[0; REMOVED_BYTES]].concat());
+            self.node.blocks().put_pinned(&block).await.unwrap();
+            leaving.push_back((Instant::now(), block.cid));
+        }
+        let (ticks, input) = mpsc::channel(1);
+        let retention = Retention {
+            window: Mutex::new(RetentionConfig::default().window(SEGMENT)),
+            remover: Arc::new(self.node.blocks().clone()),
+            input: Arc::new(Mutex::new(input)),
+            keep_from: watch::channel(0).0,
+            archive: None,
+            leaving: Mutex::new(leaving),
+            health: Health::new().stage("cleaning", None),
+            metrics: self.metrics.clone(),
+        };
+        let stop = self.stop.clone();
+        tokio::spawn(async move { retention.run(stop).await });
+        ticks
+    }
+
+    /// Airs `ticks` segments of full size from the `from`th on.
+    async fn measure(&mut self, from: usize, ticks: usize, random: &mut fastrand::Rng) -> Times {
+        let mut times = Times { alone: Vec::new(), all: Vec::new() };
+        for n in from..from + ticks {
+            let media = media(random, 1);
+            let began = Instant::now();
+            times.alone.push(self.air(n as u64, media).await);
+            times.all.push(began.elapsed());
+        }
+        times
     }
 
     /// Puts a segment on air; returns how long the tick itself took.
@@ -176,18 +221,4 @@ impl OnAir {
             tokio::task::yield_now().await;
         }
     }
-}
-
-fn published(repo: &Path) -> Published {
-    let parameters = RENDITIONS.map(|(name, _)| CodecParameters {
-        rendition: name.into(),
-        bitrate: 64_000,
-        audio_specific_config: vec![0x11, 0x90],
-        delay: 2_048,
-    });
-    let init = vec![Entry::from(&Block::raw("init")); 3];
-    let numbers = StateFile::new(repo.join("numbers.json"), Durability::Process);
-    let numbers = Numbers::load(numbers, 3_840, 1_000).unwrap();
-    let station = Station::new("Bench".into(), "k51".into());
-    Published::new(Catalogue::new(3_840, parameters.into(), init, 0), numbers, station)
 }

@@ -190,6 +190,9 @@ impl Server {
 
     fn begin(&mut self, stream: TcpStream) {
         let open = self.connections.len();
+        if open >= self.max_connections {
+            self.gateway.content.metrics.http_connections_refused.inc();
+        }
         if open >= self.max_connections + MAX_REFUSALS {
             return;
         }

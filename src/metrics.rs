@@ -142,6 +142,8 @@ pub struct Metrics {
     pub http_response_bytes: Counter,
     /// Open connections.
     pub http_connections: Gauge,
+    /// Connections beyond the limit.
+    pub http_connections_refused: Counter,
     /// What the network did and refused, per event.
     pub network_events: Family<EventLabel, Counter>,
     /// Peers with an open connection.
@@ -199,6 +201,7 @@ impl Metrics {
             http_requests: Family::default(),
             http_response_bytes: Counter::default(),
             http_connections: Gauge::default(),
+            http_connections_refused: Counter::default(),
             network_events: Family::default(),
             network_peers: Gauge::default(),
             gateway_refusals: Family::default(),
@@ -283,6 +286,8 @@ impl Metrics {
         let bytes = self.http_response_bytes.clone();
         registry.register("http_response_bytes", "Bytes of response bodies", bytes);
         registry.register("http_connections", "Open connections", self.http_connections.clone());
+        let refused = self.http_connections_refused.clone();
+        registry.register("http_connections_refused", "Connections beyond the limit", refused);
         let refusals = self.gateway_refusals.clone();
         registry.register("gateway_refusals", "Answers refused or cut short by a limit", refusals);
         let fetched = self.gateway_fetched_bytes.clone();
@@ -352,6 +357,7 @@ mod tests {
             http_requests,
             http_response_bytes: _,
             http_connections: _,
+            http_connections_refused: _,
             network_events,
             network_peers: _,
             gateway_refusals,

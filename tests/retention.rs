@@ -6,6 +6,7 @@
 mod support {
     pub(crate) mod checker;
     pub(crate) mod http_client;
+    pub(crate) mod publisher_stage;
     pub(crate) mod simulation;
 }
 
@@ -18,25 +19,21 @@ use bytes::Bytes;
 use cid::Cid;
 use futures::future::BoxFuture;
 use skywave::clock::{SteppedClock, WallClock};
-use skywave::encoder::CodecParameters;
 use skywave::health::Health;
 use skywave::hls::Segment;
 use skywave::hls::timeline::Slot;
 use skywave::ipfs::{Blocks, Identity, IpfsConfig, IpfsError, Node};
 use skywave::metrics::Metrics;
 use skywave::publisher::catalogue::Catalogue;
-use skywave::publisher::numbers::Numbers;
 use skywave::publisher::stream_tree::{self, StreamTree};
-use skywave::publisher::{Published, Publisher, PublisherSettings, Station as StationJson};
 use skywave::retention::{GRACE, Remover, Retention, RetentionConfig};
-use skywave::state::{Durability, StateFile};
 use skywave::supervisor::Supervisor;
+use support::publisher_stage::{self, Parts, SEGMENT};
 use support::simulation::{self, OCTOBER_2026, scratch};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-const SEGMENT: Duration = Duration::from_millis(3_840);
 /// Segments that the feeder is ahead of air.
 const LEAD: i64 = 8;
 
@@ -63,43 +60,26 @@ impl Rig {
     fn start_with(blocks: Blocks, remover: Arc<dyn Remover>, folder: &Path, window: RetentionConfig) -> Self {
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
         let (clock, origin) = (SteppedClock::starting_at(OCTOBER_2026), Instant::now());
-        let (segments, input) = mpsc::channel(2);
-        let (keep_sender, keep_from) = watch::channel(0);
-        let (ticks, tick_input) = mpsc::channel(16);
-        let (tree_sender, tree) = watch::channel(None);
-        let catalogue = folder.join("window.json");
-        let publisher = Arc::new(Publisher {
-            settings: PublisherSettings {
-                segment: SEGMENT,
-                target_duration: 4,
-                playlist_segments: 8,
-                record_validity: Duration::from_secs(3_600),
-                record_ttl: Duration::from_secs(5),
-            },
+        let (publisher, ends) = Parts {
+            folder,
+            renditions: &["lofi", "hifi"],
             blocks: blocks.clone(),
             identity: Identity::generate(),
             clock: clock.clone(),
             origin,
-            published: Arc::new(Mutex::new(published(folder))),
-            catalogue_file: StateFile::new(&catalogue, Durability::Process),
-            input: Arc::new(Mutex::new(input)),
-            keep_from,
-            archive: watch::channel(None).1,
-            addresses: watch::channel(Vec::new()).1,
-            tree: tree_sender,
-            record: watch::channel(None).0,
-            highest_seen: watch::channel(0).1,
-            station_json: watch::channel(Bytes::new()).0,
-            ticks,
-            overall: health.clone(),
-            health: health.stage("publisher", None),
-            metrics: metrics.clone(),
-        });
+            playlist_segments: 8,
+            record_validity: Duration::from_secs(3_600),
+            room: 16,
+            health: &health,
+            metrics: &metrics,
+        }
+        .publisher();
+        let publisher = Arc::new(publisher);
         let retention = Arc::new(Retention {
             window: Mutex::new(window.window(SEGMENT)),
             remover,
-            input: Arc::new(Mutex::new(tick_input)),
-            keep_from: keep_sender,
+            input: Arc::new(Mutex::new(ends.ticks)),
+            keep_from: ends.keep_from,
             archive: None,
             leaving: Mutex::new(VecDeque::new()),
             health: health.stage("retention", None),
@@ -124,6 +104,7 @@ impl Rig {
             other.keep_running("retention", report, cancel, stage).await;
         });
         let random = fastrand::Rng::with_seed(4);
+        let (catalogue, segments, tree) = (ends.catalogue, ends.segments, ends.tree);
         Self { blocks, health, clock, origin, catalogue, segments, tree, stop, random, next: 0 }
     }
 
@@ -198,25 +179,6 @@ fn raw(cid: &Cid) -> Cid {
     Cid::new_v1(0x55, *cid.hash())
 }
 
-fn published(folder: &Path) -> Published {
-    let parameters: Vec<_> = ["lofi", "hifi"]
-        .map(|name| CodecParameters {
-            rendition: name.into(),
-            bitrate: 64_000,
-            audio_specific_config: vec![0x11, 0x90],
-            delay: 2_048,
-        })
-        .into();
-    let init = vec![stream_tree::Entry::from(&skywave::ipfs::Block::raw("init")); 2];
-    let numbers = StateFile::new(folder.join("numbers.json"), Durability::Process);
-    let numbers = Numbers::load(numbers, 3_840, 1_000).unwrap();
-    Published::new(
-        Catalogue::new(3_840, parameters, init, 0),
-        numbers,
-        StationJson::new("Test".into(), "k51".into()),
-    )
-}
-
 /// Resident memory in bytes (proc(5), /proc/pid/statm); 0 where the system does not say.
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -267,7 +229,7 @@ async fn thousands_of_ticks() {
     let window = window(120, 1);
     let mut rig = Rig::start(Blocks::in_memory(), folder.path(), window);
     let (mut memory, mut newest, mut settled) = (Memory::default(), 0, 0);
-    let init = skywave::ipfs::Block::raw("init").cid;
+    let init = publisher_stage::init().cid;
     for tick in 0..10_000 {
         rig.feed(300).await;
         if tick < LEAD + 2 {
@@ -432,7 +394,7 @@ async fn a_store_that_hangs_at_removing_holds_up_no_tick_and_is_clean_again_afte
             hanging.hangs.send_replace(false);
         }
     }
-    let (held, init) = (rig.held().await, skywave::ipfs::Block::raw("init").cid);
+    let (held, init) = (rig.held().await, publisher_stage::init().cid);
     memory.judge(&held, &rig.blocks.pinned().await.unwrap().iter().map(raw).collect(), &init);
     assert_eq!((rig.restarts("publisher"), rig.restarts("retention")), (0, 0));
     rig.stop.cancel();

@@ -6,27 +6,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use skywave::clock::{ClockTrust, SharedClock, SystemClock};
 use skywave::health::Health;
+use skywave::hls::Segment;
 use skywave::hls::timeline::Slot;
-use skywave::hls::{CodecParameters, Segment};
 use skywave::ipfs::names::NamePublisher;
-use skywave::ipfs::{Block, Dht, Identity, IpfsConfig, Node};
+use skywave::ipfs::{Dht, Identity, IpfsConfig, Node};
 use skywave::metrics::Metrics;
-use skywave::publisher::catalogue::Catalogue;
-use skywave::publisher::numbers::Numbers;
-use skywave::publisher::stream_tree::{Entry, StreamTree};
-use skywave::publisher::{Published, Publisher, PublisherSettings, Station, Tick};
-use skywave::state::{Durability, StateFile};
-use tokio::sync::{Mutex, mpsc, watch};
+use skywave::publisher::stream_tree::StreamTree;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::publisher_stage::{Parts, init};
+
 /// Segments of the window of ten minutes.
 pub(crate) const WINDOW: usize = 156;
 /// Renditions with the bytes of their segments: what 64, 96 and 192 kb/s make of 3.84 s.
-const RENDITIONS: [(&str, u32, usize); 3] =
-    [("lofi", 64_000, 32_000), ("midfi", 96_000, 47_000), ("hifi", 192_000, 93_000)];
-const SEGMENT: Duration = Duration::from_millis(3_840);
+const RENDITIONS: [(&str, usize); 3] = [("lofi", 32_000), ("midfi", 47_000), ("hifi", 93_000)];
 const SAMPLES: u64 = 184_320;
 const FIRST: u64 = 466_900_000;
 
@@ -63,50 +59,32 @@ impl Origin {
         // In memory, as on a board.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let node = Arc::new(node(&folder.path().join("ipfs")).await);
-        let (segments, input) = mpsc::channel(2);
-        let (ticks, mut told) = mpsc::channel::<Tick>(256);
-        let (tree_sender, tree) = watch::channel(None);
-        let (record_sender, record) = watch::channel(None);
-        let (seen_sender, seen) = watch::channel(0);
-        let (keep, keep_from) = watch::channel(0);
+        node.blocks().put_pinned(&init()).await.unwrap();
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
         let (clock, began): (SharedClock, _) =
             (Arc::new(SystemClock::new(ClockTrust::Trusted)), Instant::now());
-        let publisher = Publisher {
-            settings: PublisherSettings {
-                segment: SEGMENT,
-                target_duration: 4,
-                playlist_segments: 16,
-                record_validity: Duration::from_secs(48 * 3600),
-                record_ttl: Duration::from_secs(5),
-            },
+        let (publisher, ends) = Parts {
+            folder: folder.path(),
+            renditions: &RENDITIONS.map(|(name, _)| name),
             blocks: node.blocks().clone(),
             identity: node.identity().clone(),
             clock: clock.clone(),
             origin: began,
-            published: Arc::new(Mutex::new(published(folder.path(), &node).await)),
-            catalogue_file: StateFile::new(folder.path().join("window.json"), Durability::Process),
-            input: Arc::new(Mutex::new(input)),
-            keep_from,
-            archive: watch::channel(None).1,
-            addresses: watch::channel(Vec::new()).1,
-            tree: tree_sender,
-            record: record_sender,
-            highest_seen: seen,
-            station_json: watch::channel(Bytes::new()).0,
-            ticks,
-            overall: health.clone(),
-            health: health.stage("publisher", None),
-            metrics: metrics.clone(),
-        };
+            playlist_segments: 16,
+            record_validity: Duration::from_secs(48 * 3600),
+            room: 256,
+            health: &health,
+            metrics: &metrics,
+        }
+        .publisher();
         let name = NamePublisher {
             name: node.identity().name(),
             dht_every: Duration::from_secs(60),
             provide: true,
             routing: Arc::new(node.network().unwrap().clone()),
             clock,
-            record,
-            highest_seen: seen_sender,
+            record: ends.record,
+            highest_seen: ends.highest_seen,
             overall: health,
             metrics: metrics.names.clone(),
         };
@@ -115,6 +93,7 @@ impl Origin {
             tokio::spawn(async move { publisher.run(cancel).await.unwrap() }),
             tokio::spawn(async move { name.run(named).await.unwrap() }),
         ];
+        let (segments, tree, keep, mut told) = (ends.segments, ends.tree, ends.keep_from, ends.ticks);
         let drained = tokio::spawn(async move { while told.recv().await.is_some() {} });
         Self { node, segments, tree, keep, began, next: FIRST, stop, tasks, _ticks: drained, _folder: folder }
     }
@@ -128,7 +107,7 @@ impl Origin {
         let airtime_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap() - 3_840;
         let unix_ms = i64::try_from(n).unwrap() * 3_840;
         let slot = Slot { n, airtime_ms, unix_ms, discontinuity: false };
-        let media: Vec<_> = RENDITIONS.iter().map(|(name, _, bytes)| (*name, noise(n, *bytes))).collect();
+        let media: Vec<_> = RENDITIONS.iter().map(|(name, bytes)| (*name, noise(n, *bytes))).collect();
         let segment = Segment {
             slot,
             samples: SAMPLES,
@@ -166,20 +145,4 @@ fn noise(n: u64, length: usize) -> Bytes {
     let mut bytes = vec![0; length];
     random.fill(&mut bytes);
     bytes.into()
-}
-
-async fn published(folder: &std::path::Path, node: &Node) -> Published {
-    let parameters = RENDITIONS.map(|(rendition, bitrate, _)| CodecParameters {
-        rendition: rendition.into(),
-        bitrate,
-        audio_specific_config: vec![0x11, 0x90],
-        delay: 2_048,
-    });
-    let init = Block::raw("init");
-    node.blocks().put_pinned(&init).await.unwrap();
-    let file = StateFile::new(folder.join("numbers.json"), Durability::Process);
-    let numbers = Numbers::load(file, 3_840, 1_792_896_001).unwrap();
-    let station = Station::new("Bench".into(), node.identity().ipns_name());
-    let entries = vec![Entry::from(&init); RENDITIONS.len()];
-    Published::new(Catalogue::new(3_840, parameters.to_vec(), entries, 0), numbers, station)
 }

@@ -49,8 +49,15 @@ pub mod ipfs {
     }
 
     pub mod swarm {
+        pub mod bitswap {
+            #[path = "../src/bitswap/message.rs"]
+            pub mod message;
+        }
+
         #[path = "src/fetch.rs"]
         pub mod fetch;
+        #[path = "src/protobuf.rs"]
+        pub(crate) mod protobuf;
         #[path = "../../../fuzz/src/swarm.rs"]
         pub mod input;
     }

@@ -5,6 +5,7 @@ use cid::multibase::Base;
 use futures::executor::block_on;
 use futures::io::Cursor;
 
+use super::bitswap::message::{self, Builder, Part};
 use super::fetch::{self, FetchCodec, PROTOCOL};
 use crate::cut::Cut;
 use crate::ipfs::peers::{saved, seeds};
@@ -14,13 +15,14 @@ use crate::state;
 
 pub fn run(input: &[u8]) {
     let mut cut = Cut(input);
-    match cut.byte() % 6 {
+    match cut.byte() % 7 {
         0 => request(cut.0),
         1 => answer(cut.0),
         2 => messages(cut.0),
         3 => swarm_key(cut.0),
         4 => seed_list(cut.0),
-        _ => saved_peers(cut.0),
+        5 => saved_peers(cut.0),
+        _ => bitswap(cut.0),
     }
 }
 
@@ -48,6 +50,27 @@ fn messages(bytes: &[u8]) {
     let value = Some(Bytes::copy_from_slice(bytes));
     assert_eq!(fetch::decode_answer(&fetch::encode_answer(&value)).ok(), Some(value));
     assert_eq!(fetch::decode_request(&fetch::encode_request(bytes)).ok().as_deref(), Some(bytes));
+}
+
+/// A message; what is understood is said again and read again.
+fn bitswap(bytes: &[u8]) {
+    let mut again = Builder::default();
+    let said: Vec<_> = message::parts(bytes).map_while(Result::ok).collect();
+    for part in &said {
+        match part {
+            Part::Want(entry) => again.want(entry),
+            Part::Block(cid, data) => again.block(cid, data),
+            Part::Presence(cid, have) => again.presence(cid, *have),
+        }
+    }
+    let _ = message::is_full(bytes);
+    let framed = again.framed();
+    let length = framed.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    let read: Vec<_> = message::parts(&framed[length..]).map(|part| part.expect("our own message")).collect();
+    // The wantlist goes first.
+    let is_want = |part: &&Part<'_>| matches!(part, Part::Want(_));
+    let (wants, others): (Vec<_>, Vec<_>) = said.iter().partition(is_want);
+    assert!(read.iter().eq(wants.into_iter().chain(others)));
 }
 
 fn swarm_key(bytes: &[u8]) {

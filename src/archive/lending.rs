@@ -34,7 +34,7 @@ pub trait Wants: Send + Sync {
 
 impl Wants for Node {
     fn wanted(&self) -> BoxFuture<'_, Vec<Cid>> {
-        Box::pin(Node::wanted(self))
+        Box::pin(std::future::ready(Node::wanted(self)))
     }
 }
 

@@ -1,9 +1,8 @@
 //! The block store: put with a direct pin, read, unpin and remove; fetch for a reader without keeping.
 
-mod fetch;
-
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
@@ -11,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use rust_ipfs::repo::{DefaultStorage, Repo};
 
-use super::{Block, Cause, IpfsError};
+use super::{Block, Cause, IpfsError, Network};
 
 /// Blocks that are held outside the repo.
 pub trait BlockSource: Send + Sync {
@@ -26,7 +25,8 @@ pub trait BlockSource: Send + Sync {
 #[derive(Clone)]
 pub struct Blocks {
     repo: Arc<Repo<DefaultStorage>>,
-    passing: Arc<fetch::Passing>,
+    /// Peers, who are told of what is stored.
+    network: Option<Network>,
     beside: Option<Arc<dyn BlockSource>>,
     /// Hashes of the blocks that are never removed.
     kept: Arc<RwLock<HashSet<Multihash>>>,
@@ -47,7 +47,11 @@ impl Blocks {
     }
 
     pub(super) fn of(repo: Repo<DefaultStorage>) -> Self {
-        Self { repo: Arc::new(repo), passing: Arc::default(), beside: None, kept: Arc::default() }
+        Self { repo: Arc::new(repo), network: None, beside: None, kept: Arc::default() }
+    }
+
+    pub(super) fn with_network(self, network: Network) -> Self {
+        Self { network: Some(network), ..self }
     }
 
     /// The same store, which looks for what it does not hold in `source` too. Lists, pins and removals are still those
@@ -84,8 +88,8 @@ impl Blocks {
     /// [`IpfsError::Store`] when the store fails or `data` does not match `cid`.
     pub async fn put(&self, cid: Cid, data: Bytes) -> Result<(), IpfsError> {
         let block = rust_ipfs::Block::new(cid, data).map_err(|e| failed("put", cid, e))?;
-        let _own = self.passing.own(&cid).await;
         self.repo.put_block(&block).await.map_err(|e| failed("put", cid, e))?;
+        self.tell(&cid);
         Ok(())
     }
 
@@ -96,9 +100,34 @@ impl Blocks {
     pub async fn put_pinned(&self, block: &Block) -> Result<(), IpfsError> {
         let cid = block.cid;
         let unchecked = rust_ipfs::Block::new_unchecked(cid, block.data.clone());
-        let _own = self.passing.own(&cid).await;
         self.repo.put_block(&unchecked).await.map_err(|e| failed("put", cid, e))?;
+        self.tell(&cid);
         self.repo.pin(cid).local().await.map_err(|e| failed("pin", cid, e))
+    }
+
+    fn tell(&self, cid: &Cid) {
+        if let Some(network) = &self.network {
+            network.stored(cid);
+        }
+    }
+
+    /// The block from here or, within `patience`, from connected peers; `None` where nobody sent it in time or there
+    /// is no network. What came from others is not kept.
+    ///
+    /// # Errors
+    /// [`IpfsError::Store`] when the store fails, or the network has too much to ask for.
+    pub async fn fetch(&self, cid: &Cid, patience: Duration) -> Result<Option<Bytes>, IpfsError> {
+        match (self.get(cid).await?, &self.network) {
+            (None, Some(network)) => {
+                network.block(*cid, patience).await.map_err(|e| failed("fetch", *cid, e))
+            }
+            (held, _) => Ok(held),
+        }
+    }
+
+    /// Whether there is a network to fetch from.
+    pub fn can_fetch(&self) -> bool {
+        self.network.is_some()
     }
 
     /// From now on [`Blocks::remove`] leaves these blocks alone, under whatever codec they are named.

@@ -48,7 +48,7 @@ impl Node {
         let (swarm, network) = swarm.map_err(|e| failed(e.into()))?;
         // Only now is the repo ours alone.
         remove_leftovers(&path.join("blockstore"));
-        let blocks = Blocks::of(swarm.repo().clone());
+        let blocks = Blocks::of(swarm.repo().clone()).with_network(network.clone());
         Ok(Self { blocks, identity, swarm: Some((swarm, network)) })
     }
 
@@ -86,11 +86,8 @@ impl Node {
     }
 
     /// What connected peers ask this node for over bitswap, whether it is held or not; nothing when offline.
-    pub async fn wanted(&self) -> Vec<cid::Cid> {
-        let Some((swarm, _)) = &self.swarm else { return Vec::new() };
-        let peers = swarm.connected().await.unwrap_or_default();
-        let wants = peers.into_iter().map(|peer| swarm.bitswap_wantlist(peer));
-        futures::future::join_all(wants).await.into_iter().flatten().flatten().collect()
+    pub fn wanted(&self) -> Vec<cid::Cid> {
+        self.network().map(Network::wanted).into_iter().flatten().collect()
     }
 
     /// Keeps `addresses` true until `cancel` fires; ports are known a moment after the start.

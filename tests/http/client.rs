@@ -135,6 +135,12 @@ impl Client {
         self.unread.drain(..).count()
     }
 
+    /// The next bytes of a body; fewer where the server closes.
+    pub async fn body(&mut self, length: usize) -> Vec<u8> {
+        while self.unread.len() < length && self.read_more().await {}
+        self.unread.drain(..length.min(self.unread.len())).collect()
+    }
+
     /// Whether the server closes without another byte.
     pub async fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.read_more().await

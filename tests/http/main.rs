@@ -11,5 +11,6 @@ mod limits;
 mod name_network;
 mod names;
 mod redirects;
+mod removal;
 mod station;
 mod subdomain;

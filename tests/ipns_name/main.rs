@@ -5,6 +5,8 @@
 mod name_network;
 #[path = "../support/name_station.rs"]
 mod name_station;
+#[path = "../support/publisher_stage.rs"]
+mod publisher_stage;
 mod publishing;
 mod resolving;
 mod signing;

@@ -1,6 +1,7 @@
 //! The network among nodes of our own, on loopback.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bitswap;
 mod dht;
 mod gossip;
 mod lan;

@@ -7,25 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use skywave::clock::{SteppedClock, WallClock};
+use skywave::clock::SteppedClock;
 use skywave::health::Health;
+use skywave::hls::Segment;
 use skywave::hls::timeline::Slot;
-use skywave::hls::{CodecParameters, Segment};
 use skywave::ipfs::ipns::SignedRecord;
 use skywave::ipfs::names::{NamePublisher, Routing};
-use skywave::ipfs::{Block, Blocks, Identity};
+use skywave::ipfs::{Blocks, Identity};
 use skywave::metrics::Metrics;
-use skywave::publisher::catalogue::Catalogue;
-use skywave::publisher::numbers::Numbers;
-use skywave::publisher::stream_tree::{Entry, StreamTree};
-use skywave::publisher::{Published, Publisher, PublisherSettings, Station as StationJson, Tick};
-use skywave::state::{Durability, StateFile};
-use tokio::sync::{Mutex, mpsc, watch};
+use skywave::publisher::Tick;
+use skywave::publisher::stream_tree::StreamTree;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub const SEGMENT: Duration = Duration::from_millis(3_840);
+use super::publisher_stage::Parts;
+pub use super::publisher_stage::SEGMENT;
+
 /// How long a record of the station is valid.
 pub const VALIDITY: Duration = Duration::from_secs(3_600);
 /// Segments that are fed ahead of their airtime.
@@ -50,56 +49,38 @@ impl Station {
     /// A publisher whose numbers lie in `folder`.
     pub fn start(folder: &Path, identity: &Identity, clock: &Arc<SteppedClock>) -> Self {
         let (health, metrics, stop) = (Health::new(), Metrics::new(), CancellationToken::new());
-        let (segments, input) = mpsc::channel(2);
-        let (ticks, tick_output) = mpsc::channel(1);
-        let (tree_sender, tree) = watch::channel(None);
-        let (record_sender, record) = watch::channel(None);
-        let (highest_seen, seen) = watch::channel(0);
         let origin = Instant::now();
-        let publisher = Publisher {
-            settings: PublisherSettings {
-                segment: SEGMENT,
-                target_duration: 4,
-                playlist_segments: 8,
-                record_validity: VALIDITY,
-                record_ttl: Duration::from_secs(5),
-            },
+        let (publisher, ends) = Parts {
+            folder,
+            renditions: &["hifi"],
             blocks: Blocks::in_memory(),
             identity: identity.clone(),
             clock: clock.clone(),
             origin,
-            published: Arc::new(Mutex::new(published(folder, clock.unix_millis()))),
-            catalogue_file: StateFile::new(folder.join("window.json"), Durability::Process),
-            input: Arc::new(Mutex::new(input)),
-            keep_from: watch::channel(0).1,
-            archive: watch::channel(None).1,
-            addresses: watch::channel(Vec::new()).1,
-            tree: tree_sender,
-            record: record_sender,
-            highest_seen: seen,
-            station_json: watch::channel(Bytes::new()).0,
-            ticks,
-            overall: health.clone(),
-            health: health.stage("publisher", None),
-            metrics: metrics.clone(),
-        };
+            playlist_segments: 8,
+            record_validity: VALIDITY,
+            room: 1,
+            health: &health,
+            metrics: &metrics,
+        }
+        .publisher();
         let cancel = stop.clone();
         let running = tokio::spawn(async move { publisher.run(cancel).await.unwrap() });
         let (audio, fed) = watch::channel(true);
-        tokio::spawn(feed(segments, origin, fed));
+        tokio::spawn(feed(ends.segments, origin, fed));
         let (clock, identity) = (clock.clone(), identity.clone());
         Self {
             health,
             metrics,
             clock,
-            record,
-            highest_seen,
+            record: ends.record,
+            highest_seen: ends.highest_seen,
             stop,
             running,
             identity,
-            tree,
+            tree: ends.tree,
             audio,
-            _ticks: tick_output,
+            _ticks: ends.ticks,
         }
     }
 
@@ -175,18 +156,4 @@ async fn feed(segments: mpsc::Sender<Segment>, origin: Instant, mut audio: watch
         }
         next += 1;
     }
-}
-
-fn published(folder: &Path, unix_millis: i64) -> Published {
-    let parameters = vec![CodecParameters {
-        rendition: "hifi".into(),
-        bitrate: 64_000,
-        audio_specific_config: vec![0x11, 0x90],
-        delay: 2_048,
-    }];
-    let numbers = StateFile::new(folder.join("numbers.json"), Durability::Process);
-    let numbers = Numbers::load(numbers, 3_840, unix_millis as u64 / 1_000).unwrap();
-    let init = vec![Entry::from(&Block::raw("init"))];
-    let station = StationJson::new("Test".into(), "k51".into());
-    Published::new(Catalogue::new(3_840, parameters, init, 0), numbers, station)
 }

@@ -166,6 +166,11 @@ impl Station {
         self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an address with a port")
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+
     /// What it has said on stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()

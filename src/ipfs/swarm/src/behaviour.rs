@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::warn;
 
+use crate::bitswap::{Bitswap, Opened, Streams};
 use crate::book::Book;
 use crate::counters::Counters;
 use crate::fetch::{Answer, FetchCodec, PROTOCOL};
@@ -58,6 +59,7 @@ pub(crate) struct Parts {
     // First: what it refuses costs the others nothing.
     memory: Toggle<memory_connection_limits::Behaviour>,
     keep: Keep,
+    bitswap: Streams,
     identify: identify::Behaviour,
     lan: Toggle<Table>,
     wan: Toggle<Table>,
@@ -103,11 +105,11 @@ struct State {
 }
 
 impl Behaviour {
-    /// The behaviour and its handle.
+    /// The behaviour, its handle, and the bitswap streams that others open.
     ///
     /// # Errors
     /// When pubsub cannot be set up.
-    pub(crate) fn new(keypair: &Keypair, setup: &Setup<'_>) -> Result<(Self, Network), String> {
+    pub(crate) fn new(keypair: &Keypair, setup: &Setup<'_>) -> Result<(Self, Network, Opened), String> {
         let (local, server) = (keypair.public().to_peer_id(), setup.dht == Mode::Server);
         let (sender, commands) = mpsc::channel(crate::network::COMMANDS);
         let (book, kept, counters) = (Book::default(), Kept::default(), Arc::new(Counters::default()));
@@ -120,9 +122,11 @@ impl Behaviour {
             .with_request_timeout(FETCH_WITHIN)
             .with_max_concurrent_streams(MAX_FETCHES);
         let memory = setup.memory_limit.map(memory_connection_limits::Behaviour::with_max_bytes);
+        let (streams, bitswap, opened) = Bitswap::new(book.clone(), counters.clone());
         let parts = Parts {
             memory: memory.into(),
             keep: Keep(kept.clone()),
+            bitswap: streams,
             identify: identify::Behaviour::new(identify),
             lan: table(Scope::Lan),
             wan: table(Scope::Wan),
@@ -151,8 +155,8 @@ impl Behaviour {
             book: book.clone(),
             counters: counters.clone(),
         };
-        let network = Network { commands: sender, book, kept, counters, mode: setup.dht, local };
-        Ok((Self(Mutex::new(state)), network))
+        let network = Network { commands: sender, bitswap, book, kept, counters, mode: setup.dht, local };
+        Ok((Self(Mutex::new(state)), network, opened))
     }
 
     fn state(&mut self) -> &mut State {

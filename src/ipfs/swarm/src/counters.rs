@@ -59,6 +59,20 @@ counters! {
     messages_dropped,
     /// Fetch requests of others that were answered.
     fetches,
+    /// Wants of others, and ends of wants, that were taken in over bitswap.
+    wants,
+    /// Wants of others beyond what one peer may have waiting.
+    wants_refused,
+    /// Blocks that were sent to others.
+    blocks_sent,
+    /// Blocks that came and were asked for.
+    blocks_received,
+    /// Blocks that came and nobody asked for, or any more.
+    blocks_refused,
+    /// Bitswap streams beyond what one peer may have open, and messages that were malformed or too large.
+    bitswap_refused,
+    /// Bitswap streams on which a peer took no byte of its answer for too long.
+    readers_refused,
 }
 
 #[derive(Default)]

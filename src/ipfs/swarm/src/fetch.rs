@@ -9,6 +9,8 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
 
+use super::protobuf::{Fields, Value, field, malformed, varint};
+
 /// Name of the protocol.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/libp2p/fetch/0.0.1");
 /// Longest key, framing included.
@@ -34,11 +36,12 @@ pub fn encode_request(key: &[u8]) -> Vec<u8> {
 /// # Errors
 /// `InvalidData` for anything else.
 pub fn decode_request(message: &[u8]) -> io::Result<Vec<u8>> {
-    let fields = fields(message)?;
-    let key = fields.iter().rev().find_map(|field| match field {
-        (1, Value::Bytes(key)) => Some(key.to_vec()),
-        _ => None,
-    });
+    let mut key = None;
+    for field in Fields::new(message) {
+        if let (1, Value::Bytes(bytes)) = field? {
+            key = Some(bytes.to_vec());
+        }
+    }
     key.ok_or_else(|| malformed("no identifier"))
 }
 
@@ -59,8 +62,8 @@ pub fn encode_answer(answer: &Answer) -> Vec<u8> {
 /// `InvalidData` for anything else, and for the status ERROR.
 pub fn decode_answer(message: &[u8]) -> io::Result<Answer> {
     let (mut status, mut data) = (0, Bytes::new());
-    for field in fields(message)? {
-        match field {
+    for field in Fields::new(message) {
+        match field? {
             (1, Value::Number(number)) => status = number,
             (2, Value::Bytes(bytes)) => data = Bytes::copy_from_slice(bytes),
             _ => {}
@@ -71,69 +74,6 @@ pub fn decode_answer(message: &[u8]) -> io::Result<Answer> {
         1 => Ok(None),
         _ => Err(malformed("the peer failed")),
     }
-}
-
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-fn malformed(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
-}
-
-fn varint(message: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        message.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    message.push(number as u8);
-}
-
-fn field(message: &mut Vec<u8>, number: u64, bytes: &[u8]) {
-    varint(message, number << 3 | 2);
-    varint(message, bytes.len() as u64);
-    message.extend_from_slice(bytes);
-}
-
-fn read_varint(rest: &mut &[u8]) -> io::Result<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (first, tail) = rest.split_first().ok_or_else(|| malformed("ends in a number"))?;
-        *rest = tail;
-        number |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(malformed("a number of more than 64 bits"))
-}
-
-fn take<'a>(rest: &mut &'a [u8], length: u64) -> io::Result<&'a [u8]> {
-    let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
-    let (bytes, tail) = rest.split_at(length.ok_or_else(|| malformed("ends in a field"))?);
-    *rest = tail;
-    Ok(bytes)
-}
-
-/// Fields of a protobuf message, in order.
-fn fields(mut rest: &[u8]) -> io::Result<Vec<(u64, Value<'_>)>> {
-    let mut fields = Vec::new();
-    while !rest.is_empty() {
-        let tag = read_varint(&mut rest)?;
-        let value = match tag & 7 {
-            0 => Value::Number(read_varint(&mut rest)?),
-            1 => Value::Bytes(take(&mut rest, 8)?),
-            2 => {
-                let length = read_varint(&mut rest)?;
-                Value::Bytes(take(&mut rest, length)?)
-            }
-            5 => Value::Bytes(take(&mut rest, 4)?),
-            _ => return Err(malformed("a field of unknown type")),
-        };
-        fields.push((tag >> 3, value));
-    }
-    Ok(fields)
 }
 
 /// One message behind its length, an unsigned varint.

@@ -1,15 +1,18 @@
-//! Starts the IPFS swarm and drives what is ours in it: the DHTs, pubsub, identify, mDNS and fetch.
+//! Starts the IPFS swarm and drives what is ours in it: bitswap, the DHTs, pubsub, identify, mDNS and fetch.
 //!
 //! A crate of its own so that libp2p's generic code is compiled once and not with every change of the station
-//! (docs/decisions/0006-swarm-crate.md); why not rust-ipfs' own DHT and pubsub: 0008-own-network-behaviour.md.
+//! (docs/decisions/0006-swarm-crate.md); why not rust-ipfs' own DHT and pubsub: 0008-own-network-behaviour.md;
+//! why not its bitswap: 0010-own-bitswap.md.
 
 mod behaviour;
+pub mod bitswap;
 mod book;
 mod counters;
 pub mod fetch;
 mod gossip;
 mod keep;
 mod network;
+mod protobuf;
 mod queries;
 pub mod resolve;
 pub mod scope;
@@ -75,15 +78,15 @@ pub struct Setup<'a> {
     pub memory_limit: Option<usize>,
 }
 
-/// Opens the repo and starts to listen: bitswap, ping and our own network over TCP, no garbage collector.
+/// Opens the repo and starts to listen: ping and our own network over TCP, no garbage collector. What the repo holds is
+/// served to whoever is connected.
 ///
 /// # Errors
 /// What rust-ipfs says, mostly that another process holds the repo.
 pub async fn start(setup: Setup<'_>) -> Result<(Ipfs, Network), Error> {
-    let (behaviour, network) = Behaviour::new(setup.keypair, &setup).map_err(Error::msg)?;
+    let (behaviour, network, opened) = Behaviour::new(setup.keypair, &setup).map_err(Error::msg)?;
     let max = setup.max_connections;
     let mut builder = IpfsBuilder::<Behaviour>::with_keypair(setup.keypair)?
-        .with_bitswap()
         .with_ping(Default::default())
         .with_custom_behaviour(move |_| Ok(behaviour))
         .enable_tcp()
@@ -110,5 +113,8 @@ pub async fn start(setup: Setup<'_>) -> Result<(Ipfs, Network), Error> {
             }
         }
     }
-    Ok((builder.start().await?, network))
+    let ipfs = builder.start().await?;
+    // Ends with the swarm, which holds the other end of `opened`.
+    tokio::spawn(network.bitswap.clone().run(Arc::new(ipfs.repo().clone()), opened));
+    Ok((ipfs, network))
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cid::Cid;
 use libp2p::{Multiaddr, PeerId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::bitswap::Bitswap;
 use crate::book::{Book, ConnectedPeer, KnownPeer, peer_of};
 use crate::counters::{Counters, Counts};
 use crate::fetch::Answer;
@@ -106,6 +108,7 @@ pub struct Routing {
 #[derive(Clone)]
 pub struct Network {
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) bitswap: Bitswap,
     pub(crate) book: Book,
     pub(crate) kept: Kept,
     pub(crate) counters: Arc<Counters>,
@@ -281,6 +284,25 @@ impl Network {
             return Err(NetworkError::Unreachable("no address is known".into()));
         }
         self.ask(DIAL_WITHIN, |reply| Command::Dial { peer, addresses, reply }).await
+    }
+
+    /// A block that a connected peer has, or one that connects meanwhile; its bytes match `cid`. `None` where nobody
+    /// sent it within `patience`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Busy`] where 1,024 blocks are being asked for.
+    pub async fn block(&self, cid: Cid, patience: Duration) -> Result<Option<Bytes>, NetworkError> {
+        self.bitswap.block(cid, patience).await
+    }
+
+    /// The repo has a block that it did not have: peers that wait for it get it.
+    pub fn stored(&self, cid: &Cid) {
+        self.bitswap.stored(cid);
+    }
+
+    /// Blocks that connected peers ask for, held or not; 2,048 at most of each.
+    pub fn wanted(&self) -> HashSet<Cid> {
+        self.bitswap.wanted()
     }
 
     /// Closes the connections to a peer.

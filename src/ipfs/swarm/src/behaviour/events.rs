@@ -39,7 +39,9 @@ impl State {
                 }
             }
             PartsEvent::Identify(_) | PartsEvent::Gossipsub(_) => {}
-            PartsEvent::Memory(never) | PartsEvent::Keep(never) => match never {},
+            PartsEvent::Memory(never) | PartsEvent::Keep(never) | PartsEvent::Bitswap(never) => {
+                match never {}
+            }
         }
     }
 

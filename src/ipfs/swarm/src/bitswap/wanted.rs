@@ -1,0 +1,221 @@
+//! What this node wants of others: whom it has asked, and whom it asks next. Pure but for the channel to who waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cid::Cid;
+use libp2p::PeerId;
+use tokio::sync::watch;
+
+use super::message::Entry;
+
+/// Blocks that are asked for at a time.
+pub(super) const MAX_WANTED: usize = 1024;
+/// Peers that are asked for one block.
+const MAX_ASKED: usize = 64;
+/// How long a peer that has the block may take to send it, before the next one is asked too.
+const BLOCK_WITHIN: Duration = Duration::from_secs(5);
+/// How often those who did not answer are told again.
+const TELL_AGAIN: Duration = Duration::from_secs(20);
+
+/// What to tell a peer.
+pub(super) type Told = (PeerId, Entry);
+
+struct Want {
+    found: watch::Sender<Option<Bytes>>,
+    told: Vec<PeerId>,
+    told_at: Duration,
+    /// Who was asked for the block itself, and when.
+    asked: Option<(PeerId, Duration)>,
+    /// Others that have it.
+    others: VecDeque<PeerId>,
+}
+
+/// The blocks that are wanted. Times are since the start of whatever clock the caller has.
+#[derive(Default)]
+pub(super) struct Wanted(HashMap<Cid, Want>);
+
+fn have(cid: Cid) -> Entry {
+    Entry { cid, block: false, dont_have: true, cancel: false }
+}
+
+fn block(cid: Cid) -> Entry {
+    Entry { block: true, ..have(cid) }
+}
+
+fn cancel(cid: Cid) -> Entry {
+    Entry { cid, block: true, dont_have: false, cancel: true }
+}
+
+impl Want {
+    /// Asks for the block itself.
+    fn ask(&mut self, cid: Cid, peer: PeerId, now: Duration) -> Told {
+        self.asked = Some((peer, now));
+        (peer, block(cid))
+    }
+
+    /// Asks peers that were not told yet. The only peer there is gets no question whether it has the block.
+    fn tell(&mut self, cid: Cid, peers: &[PeerId], now: Duration) -> Vec<Told> {
+        let room = MAX_ASKED.saturating_sub(self.told.len());
+        let new: Vec<_> = peers.iter().filter(|peer| !self.told.contains(peer)).take(room).copied().collect();
+        self.told.extend(&new);
+        match (self.asked, new.as_slice()) {
+            (None, [only]) if peers.len() == 1 => vec![self.ask(cid, *only, now)],
+            _ => new.into_iter().map(|peer| (peer, have(cid))).collect(),
+        }
+    }
+
+    fn next(&mut self, cid: Cid, now: Duration) -> Option<Told> {
+        self.asked = None;
+        let peer = self.others.pop_front()?;
+        Some(self.ask(cid, peer, now))
+    }
+}
+
+impl Wanted {
+    /// Wants a block; `None` where too many are wanted already.
+    pub(super) fn begin(
+        &mut self,
+        cid: Cid,
+        peers: &[PeerId],
+        now: Duration,
+    ) -> Option<(watch::Receiver<Option<Bytes>>, Vec<Told>)> {
+        if self.0.len() >= MAX_WANTED && !self.0.contains_key(&cid) {
+            return None;
+        }
+        let want = self.0.entry(cid).or_insert_with(|| Want {
+            found: watch::channel(None).0,
+            told: Vec::new(),
+            told_at: now,
+            asked: None,
+            others: VecDeque::new(),
+        });
+        Some((want.found.subscribe(), want.tell(cid, peers, now)))
+    }
+
+    /// Somebody waits no longer.
+    pub(super) fn left(&mut self, cid: &Cid) -> Vec<Told> {
+        let alone = self.0.get(cid).is_some_and(|want| want.found.receiver_count() == 0);
+        let gone = alone.then(|| self.0.remove(cid)).flatten();
+        gone.into_iter().flat_map(|want| want.told).map(|peer| (peer, cancel(*cid))).collect()
+    }
+
+    /// A peer has it.
+    pub(super) fn has(&mut self, peer: PeerId, cid: Cid, now: Duration) -> Option<Told> {
+        let want = self.0.get_mut(&cid)?;
+        if want.asked.is_none() {
+            return Some(want.ask(cid, peer, now));
+        }
+        if want.others.len() < MAX_ASKED && !want.others.contains(&peer) {
+            want.others.push_back(peer);
+        }
+        None
+    }
+
+    /// A peer does not have it.
+    pub(super) fn has_not(&mut self, peer: PeerId, cid: Cid, now: Duration) -> Option<Told> {
+        let want = self.0.get_mut(&cid)?;
+        want.others.retain(|other| *other != peer);
+        let asked = want.asked.is_some_and(|(asked, _)| asked == peer);
+        asked.then(|| want.next(cid, now)).flatten()
+    }
+
+    /// The block came; whom to tell that it is no longer wanted. `None` where nobody wanted it.
+    pub(super) fn arrived(
+        &mut self,
+        from: PeerId,
+        cid: &Cid,
+        data: impl FnOnce() -> Bytes,
+    ) -> Option<Vec<Told>> {
+        let want = self.0.remove(cid)?;
+        want.found.send_replace(Some(data()));
+        Some(want.told.into_iter().filter(|peer| *peer != from).map(|peer| (peer, cancel(*cid))).collect())
+    }
+
+    /// Asks who has come since, and the next one where a peer has gone or takes too long.
+    pub(super) fn look(&mut self, peers: &[PeerId], now: Duration) -> Vec<Told> {
+        let mut told = Vec::new();
+        for (cid, want) in &mut self.0 {
+            want.told.retain(|peer| peers.contains(peer));
+            want.others.retain(|peer| peers.contains(peer));
+            if now.saturating_sub(want.told_at) >= TELL_AGAIN {
+                want.told_at = now;
+                want.told.clear();
+            }
+            let gone = |peer: &PeerId| !peers.contains(peer);
+            if want.asked.is_some_and(|(peer, at)| gone(&peer) || now.saturating_sub(at) >= BLOCK_WITHIN) {
+                told.extend(want.next(*cid, now));
+            }
+            told.extend(want.tell(*cid, peers, now));
+        }
+        told
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use multihash_codetable::{Code, MultihashDigest};
+
+    const START: Duration = Duration::ZERO;
+
+    fn cid() -> Cid {
+        Cid::new_v1(0x55, Code::Sha2_256.digest(b"block"))
+    }
+
+    fn peers<const N: usize>() -> [PeerId; N] {
+        std::array::from_fn(|_| PeerId::random())
+    }
+
+    #[test]
+    fn the_only_peer_is_asked_for_the_block_at_once() {
+        let (mut wanted, [a]) = (Wanted::default(), peers());
+        let (waits, told) = wanted.begin(cid(), &[a], START).unwrap();
+        assert_eq!(told, [(a, block(cid()))]);
+        assert_eq!(wanted.arrived(a, &cid(), || Bytes::from_static(b"block")), Some(Vec::new()));
+        assert_eq!(waits.borrow().as_deref(), Some(b"block".as_slice()));
+        assert!(wanted.is_empty() && wanted.arrived(a, &cid(), Bytes::new).is_none());
+    }
+
+    #[test]
+    fn of_many_the_first_that_has_it_sends_it_and_the_others_are_told_that_it_came() {
+        let (mut wanted, [a, b, c]) = (Wanted::default(), peers());
+        let (_waits, told) = wanted.begin(cid(), &[a, b, c], START).unwrap();
+        assert_eq!(told, [(a, have(cid())), (b, have(cid())), (c, have(cid()))]);
+        assert_eq!(wanted.has_not(a, cid(), START), None);
+        assert_eq!(wanted.has(b, cid(), START), Some((b, block(cid()))));
+        assert_eq!(wanted.has(c, cid(), START), None);
+        assert_eq!(wanted.arrived(b, &cid(), Bytes::new), Some(vec![(a, cancel(cid())), (c, cancel(cid()))]));
+    }
+
+    #[test]
+    fn a_peer_that_has_it_and_does_not_send_it_is_followed_by_the_next() {
+        let (mut wanted, [a, b, c]) = (Wanted::default(), peers());
+        let (_waits, _) = wanted.begin(cid(), &[a, b, c], START).unwrap();
+        wanted.has(a, cid(), START);
+        wanted.has(b, cid(), START);
+        wanted.has(c, cid(), START);
+        assert_eq!(wanted.look(&[a, b, c], BLOCK_WITHIN / 2), []);
+        assert_eq!(wanted.look(&[a, b, c], BLOCK_WITHIN), [(b, block(cid()))]);
+        assert_eq!(wanted.look(&[a, c], BLOCK_WITHIN), [(c, block(cid()))]);
+        assert_eq!(wanted.has_not(c, cid(), BLOCK_WITHIN), None);
+    }
+
+    #[test]
+    fn who_comes_later_is_asked_too_and_nobody_once_nobody_waits() {
+        let (mut wanted, [a, b]) = (Wanted::default(), peers());
+        let (waits, told) = wanted.begin(cid(), &[], START).unwrap();
+        assert!(told.is_empty());
+        assert_eq!(wanted.look(&[a], START), [(a, block(cid()))]);
+        assert_eq!(wanted.look(&[a, b], START), [(b, have(cid()))]);
+        assert!(wanted.left(&cid()).is_empty(), "one still waits");
+        drop(waits);
+        assert_eq!(wanted.left(&cid()), [(a, cancel(cid())), (b, cancel(cid()))]);
+        assert!(wanted.is_empty());
+    }
+}
