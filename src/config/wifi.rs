@@ -196,6 +196,7 @@ mod tests {
             ("network={", "\"\"\"\"\"\"\"\""),
             (" blanks ", " # blanks  "),
             ("ラジオ", "key=value;$(reboot)"),
+            ("line\nbreak", "password"),
         ] {
             let text = converted(&format!("[[network]]\nssid = {ssid:?}\npassword = {password:?}\n"));
             assert_eq!(value(&text, "ssid").unwrap(), ssid.as_bytes());
