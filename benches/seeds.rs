@@ -100,7 +100,9 @@ async fn main() {
             times[n].push(took);
         }
     }
-    println!("seeds: {nodes} servers in a line, the value at the far end, {rounds} starts of each kind, medians");
+    println!(
+        "seeds: {nodes} servers in a line, the value at the far end, {rounds} starts of each kind, medians"
+    );
     let dials = dials.map(|mut all| median(&mut all));
     let times = times.map(|mut all| median(&mut all).as_secs_f64() * 1_000.0);
     for (n, kind) in ["without seeds", "with seeds"].into_iter().enumerate() {

@@ -91,8 +91,15 @@ impl Parts<'_> {
             health: self.health.stage("publisher", None),
             metrics: self.metrics.clone(),
         };
-        let ends =
-            Ends { segments, tree, record, highest_seen, keep_from: keep_sender, ticks: tick_output, catalogue };
+        let ends = Ends {
+            segments,
+            tree,
+            record,
+            highest_seen,
+            keep_from: keep_sender,
+            ticks: tick_output,
+            catalogue,
+        };
         (publisher, ends)
     }
 
