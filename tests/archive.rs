@@ -8,7 +8,6 @@ mod support {
     pub(crate) mod station;
 }
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +16,11 @@ use bytes::Bytes;
 use cid::Cid;
 use futures::future::BoxFuture;
 use skywave::archive::lending::{Lending, Lent, Wants};
-use skywave::archive::{Archive, ArchiveSettings, Kept, Rendition, Store};
 use skywave::health::{Health, StageState};
-use skywave::ipfs::unixfs::{self, FileReader, Node};
 use skywave::ipfs::{Block, BlockSource, Blocks};
-use skywave::metrics::Metrics;
-use skywave::publisher::live_window::StoredSegment;
-use skywave::publisher::stream_tree::Entry;
-use skywave::supervisor::Supervisor;
 use support::archive_rig::*;
 use support::station::Home;
-use tempfile::TempDir;
-use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 

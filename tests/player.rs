@@ -4,20 +4,17 @@
 #[path = "support/player_rig.rs"]
 mod player_rig;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use skywave::audio::loudness;
-use skywave::library::{FileVersion, Library, LibraryActor, LibraryConfig, Tags, Track};
+use skywave::library::{LibraryActor, LibraryConfig, Tags, Track};
 use skywave::player::programme::Programme;
 use skywave::player::schedule::Order;
 use skywave::player::track_source::{FileOpener, Opener, TrackSource};
-use skywave::player::{
-    BLOCK_FRAMES, BLOCK_SAMPLES, NowPlaying, PcmBlock, PlayerActor, PlayerConfig, PlayerError, Source,
-};
+use skywave::player::{PlayerActor, PlayerConfig, PlayerError, Source};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use player_rig::*;
 

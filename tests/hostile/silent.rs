@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::station::PATIENCE;
-use crate::target::{Target, Watch};
+use crate::target::Target;
 
 const CONNECTIONS: u32 = 10_000;
 /// Hosts that they come from.
@@ -96,7 +96,7 @@ fn ten_thousand_silent_swarm_connections_cost_little_and_a_peer_gets_in_afterwar
 #[ignore = "runs in the process that the test above makes"]
 async fn swarm_flood() {
     let target = Target::start();
-    let watch: Watch = target.watch();
+    let watch = target.watch();
     let sockets = connections(target.swarm_port()).await;
     let refused = "skywave_network_events_total{event=\"connections_refused\"}";
     target.wait_for_metric(refused, f64::from(CONNECTIONS) * 0.8);

@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rust_ipfs::Multiaddr;
-use rust_ipfs::p2p::MultiaddrExt;
 
 use crate::support::station::{Home, PATIENCE, Station};
 
@@ -45,10 +44,6 @@ impl Target {
     pub(crate) fn swarm_port(&self) -> u16 {
         let text = self.address.to_string();
         text.split('/').nth(4).and_then(|port| port.parse().ok()).unwrap()
-    }
-
-    pub(crate) fn peer(&self) -> rust_ipfs::PeerId {
-        self.address.peer_id().unwrap()
     }
 
     pub(crate) fn metric(&self, name: &str) -> f64 {

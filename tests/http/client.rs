@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Far above what any step takes; a test that hits it has found a hang.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +43,13 @@ pub struct Client {
 impl Client {
     pub async fn connect(address: SocketAddr) -> Client {
         Client { stream: patiently(TcpStream::connect(address)).await.unwrap(), unread: Vec::new() }
+    }
+
+    /// A client whose socket takes in a few kilobytes at most before they are read.
+    pub async fn connect_narrow(address: SocketAddr) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        Client { stream: patiently(socket.connect(address)).await.unwrap(), unread: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, patiently};
 use super::station::Station;
 
-/// Far more than what the sockets between server and client hold.
-const SEGMENT: usize = 24 * 1024 * 1024;
+/// As large as a block may be, and more than what the sockets hold of a client that takes little at a time.
+const SEGMENT: usize = 2 * 1024 * 1024;
 
 fn bytes(seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; SEGMENT];
@@ -77,7 +77,7 @@ async fn a_slow_reader_gets_all_of_a_segment_that_is_removed_meanwhile() {
         ["/live/hifi/1.m4s".to_owned(), format!("/ipfs/{root}/hifi/1.m4s"), format!("/ipfs/{old_cid}")];
     let mut readers = Vec::new();
     for path in &paths {
-        let mut reader = Client::connect(station.address).await;
+        let mut reader = Client::connect_narrow(station.address).await;
         reader.send(format!("GET {path} HTTP/1.1\r\nHost: station\r\n\r\n")).await;
         let head = reader.answer(false).await;
         assert_eq!(

@@ -3,18 +3,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of the support modules")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cid::Cid;
-use futures::future::BoxFuture;
-use skywave::archive::lending::{Lending, Lent, Wants};
 use skywave::archive::{Archive, ArchiveSettings, Kept, Rendition, Store};
-use skywave::health::{Health, StageState};
+use skywave::health::Health;
 use skywave::ipfs::unixfs::{self, FileReader, Node};
-use skywave::ipfs::{Block, BlockSource, Blocks};
+use skywave::ipfs::{Block, Blocks};
 use skywave::metrics::Metrics;
 use skywave::publisher::live_window::StoredSegment;
 use skywave::publisher::stream_tree::Entry;

@@ -8,15 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skywave::audio::loudness;
-use skywave::library::{FileVersion, Library, LibraryActor, LibraryConfig, Tags, Track};
+use skywave::library::{FileVersion, Library, Tags, Track};
 use skywave::player::programme::Programme;
 use skywave::player::schedule::Order;
 use skywave::player::track_source::{FileOpener, Opener, TrackSource};
-use skywave::player::{
-    BLOCK_FRAMES, BLOCK_SAMPLES, NowPlaying, PcmBlock, PlayerActor, PlayerConfig, PlayerError, Source,
-};
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use skywave::player::{BLOCK_FRAMES, BLOCK_SAMPLES, NowPlaying, PcmBlock, PlayerConfig};
+use tokio::sync::watch;
 
 /// Long enough for any machine, short enough to see a hang.
 pub const PATIENCE: Duration = Duration::from_secs(60);
