@@ -1,0 +1,29 @@
+SUMMARY = "What an owner finds on the card's FAT partition"
+HOMEPAGE = "https://skywave.example"
+LICENSE = "MIT | Apache-2.0"
+LIC_FILES_CHKSUM = " \
+    file://LICENSE-MIT;md5=02b9efbd9df6a27e18e50d0e07f866d8 \
+    file://LICENSE-APACHE;md5=a02fef6dccf840318474c108a8281b77 \
+"
+
+INHIBIT_DEFAULT_DEPS = "1"
+
+FILESEXTRAPATHS:prepend := "${SKYWAVE_SOURCE}:"
+SRC_URI = " \
+    file://LICENSE-APACHE;subdir=${BP} \
+    file://LICENSE-MIT;subdir=${BP} \
+    file://board;subdir=${BP} \
+"
+
+inherit deploy nopackages
+
+do_configure[noexec] = "1"
+do_compile[noexec] = "1"
+do_install[noexec] = "1"
+
+# Names that the image takes over with skywave-fat/*.
+do_deploy() {
+    install -d ${DEPLOYDIR}/skywave-fat
+    install -m 0644 ${S}/board/fat/*.txt ${S}/board/fat/*.toml ${DEPLOYDIR}/skywave-fat/
+}
+addtask deploy after do_unpack before do_build
