@@ -4,7 +4,7 @@ mod restore;
 mod wiring;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,17 @@ pub async fn init(config: &Config) -> Result<String, StartError> {
     let offline = crate::ipfs::IpfsConfig { offline: true, ..config.ipfs.in_folder(&config.station.data)? };
     Node::start(&offline, identity, &config.repo()).await?;
     Ok(name)
+}
+
+/// Makes an empty, initialised repo in `folder`, for an image that many boards begin with: it holds no key.
+///
+/// # Errors
+/// [`StartError::Ipfs`] when it cannot be made, or something else has it.
+pub async fn init_repo(folder: &Path) -> Result<(), StartError> {
+    let offline = crate::ipfs::IpfsConfig { offline: true, ..crate::ipfs::IpfsConfig::default() };
+    // Offline, the key is used for nothing and written nowhere.
+    Node::start(&offline, Identity::generate(), folder).await?;
+    Ok(())
 }
 
 fn prepare(config: &Config) -> Result<Identity, StartError> {

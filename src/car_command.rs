@@ -16,7 +16,8 @@ use skywave::publisher::catalogue::Catalogue;
 use skywave::state::{Durability, StateFile};
 use skywave::supervisor::chain;
 
-use super::{Failure, RunArgs, block_on, say};
+use super::command_line::RunArgs;
+use super::{Failure, block_on, say};
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
@@ -25,7 +26,7 @@ const PIECE: usize = 64 * 1024;
 const IDENTITY: u64 = 0x00;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum CarCommand {
+pub(crate) enum CarCommand {
     /// Writes the blocks under a path as a CARv1.
     Export(ExportArgs),
     /// Takes the blocks of a CARv1 or CARv2 into the repo and keeps them.
@@ -35,7 +36,7 @@ pub(super) enum CarCommand {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Configuration file; every key has a default.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,7 +46,7 @@ pub(super) struct Place {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ExportArgs {
+pub(crate) struct ExportArgs {
     #[command(flatten)]
     place: Place,
     /// A CID, /ipfs/<cid>/<path>, or /ipns/ with the name of this station.
@@ -56,7 +57,7 @@ pub(super) struct ExportArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ImportArgs {
+pub(crate) struct ImportArgs {
     #[command(flatten)]
     place: Place,
     /// CAR file to read; - is stdin.
@@ -64,7 +65,7 @@ pub(super) struct ImportArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ForgetArgs {
+pub(crate) struct ForgetArgs {
     #[command(flatten)]
     place: Place,
     /// Root of the import.
@@ -82,7 +83,7 @@ pub(super) fn run(command: CarCommand) -> Result<(), Failure> {
 impl Place {
     fn load(&self) -> Result<Config, Failure> {
         let (config, data) = (self.config.clone(), self.data.clone());
-        let run = RunArgs { config, music: Vec::new(), data, http: None, offline: true };
+        let run = RunArgs { config, data, offline: true, ..RunArgs::default() };
         run.load().map_err(Failure::Config)
     }
 }

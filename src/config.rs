@@ -1,5 +1,9 @@
 //! station.toml: composed of the stages' own sections, loaded and validated.
 
+mod hostname;
+mod layers;
+mod wifi;
+
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +18,10 @@ use crate::logging::LogConfig;
 use crate::mirror::{self, MirrorConfig};
 use crate::player::{PlayerConfig, PlayerError};
 use crate::retention::RetentionConfig;
+
+pub use hostname::hostname;
+pub use layers::Layers;
+pub use wifi::WifiConfig;
 
 /// `[station]`: who it is and where it keeps its things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,9 +99,10 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with file, line and key of the first mistake.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = Self::read(path)?;
-        let config = Self::parse(&text, path)?;
-        config.validate().map_err(|(key, reason)| locate(path, &text, key, reason))?;
+        let mut layers = Layers::default();
+        layers.push(path)?;
+        let config = layers.merged();
+        config.validate().map_err(|(key, reason)| layers.locate(key, reason))?;
         Ok(config)
     }
 
@@ -126,13 +135,18 @@ impl Config {
         })
     }
 
-    /// Checks what types cannot say. The error is the key and what is wrong with it.
+    /// Checks what types cannot say, and that the music is there. The error is the key and what is wrong with it.
     pub fn validate(&self) -> Result<(), (String, String)> {
+        self.library.validate().map_err(|error| ("library.music".to_owned(), error.to_string()))?;
+        self.validate_values()
+    }
+
+    /// As [`Config::validate`], for a board that waits for music which is not there yet.
+    pub fn validate_values(&self) -> Result<(), (String, String)> {
         let name = self.station.name.trim();
         if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
             return Err(("station.name".into(), "must be 1 to 64 printable characters".into()));
         }
-        self.library.validate().map_err(|error| ("library.music".to_owned(), error.to_string()))?;
         self.player.validate().map_err(|error| match &error {
             PlayerError::OutOfRange { key, .. } => (format!("player.{key}"), error.to_string()),
             _ => ("player".to_owned(), error.to_string()),
@@ -172,18 +186,6 @@ impl Config {
         ];
         changed.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()
     }
-}
-
-/// Finds the line of `key` in the file; a mistake that the file does not hold came from the command line.
-pub fn locate(path: &Path, text: &str, key: String, reason: String) -> ConfigError {
-    // `section[2]` is the third block of that name.
-    let (name, index) = match key.strip_suffix(']').and_then(|key| key.rsplit_once('[')) {
-        Some((name, index)) => (name, index.parse().unwrap_or(0)),
-        None => (key.as_str(), 0),
-    };
-    let mut lines = (1..=text.lines().count()).filter(|line| key_at(text, *line) == name);
-    let line = lines.nth(index);
-    ConfigError { file: line.map(|_| path.to_owned()), line, key, reason }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

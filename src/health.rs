@@ -8,7 +8,9 @@
 
 mod mirrors;
 mod name;
+mod notices;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -41,6 +43,7 @@ struct Inner {
     library: LibraryHealth,
     unplayable_count: usize,
     name: name::NameState,
+    notices: notices::NoticeState,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,7 @@ pub enum Status {
     Starting,
     /// On air, every stage well.
     OnAir,
-    /// On air, with a stage failed or stalled.
+    /// On air, with a stage failed or stalled, or a notice.
     Degraded,
     /// Was on air, or said why it cannot be.
     OffAir,
@@ -132,6 +135,10 @@ pub struct Report {
     pub library: LibraryReport,
     /// The station's IPNS name.
     pub name: NameReport,
+    /// What else an owner should know, one line by its key.
+    pub notices: BTreeMap<String, String>,
+    /// Whether the system is being updated.
+    pub updating: bool,
 }
 
 /// One stage of a [`Report`].
@@ -206,6 +213,7 @@ impl Health {
             library: LibraryHealth::default(),
             unplayable_count: 0,
             name: name::NameState::default(),
+            notices: notices::NoticeState::default(),
         };
         Health { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -285,6 +293,8 @@ impl Health {
             mirrors: inner.mirrors.iter().map(|mirror| mirror.report(now, wall)).collect(),
             library: inner.library_report(),
             name: inner.name.report(now, wall),
+            notices: inner.notices.texts.clone(),
+            updating: inner.notices.updating,
         }
     }
 
@@ -299,7 +309,7 @@ impl Inner {
         let unwell = |stage: &StageReport| matches!(stage.state, StageState::Failed | StageState::Stalled);
         match self.air {
             Air::NotYet => Status::Starting,
-            Air::On if stages.iter().any(unwell) => Status::Degraded,
+            Air::On if stages.iter().any(unwell) || !self.notices.texts.is_empty() => Status::Degraded,
             Air::On => Status::OnAir,
             Air::Off(_) => Status::OffAir,
         }

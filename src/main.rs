@@ -1,24 +1,28 @@
-//! Command line of the station: arguments, logging, configuration, signals, exit code.
+//! The program: logging, configuration, signals, exit code.
 
 mod car_command;
+mod command_line;
 mod progress;
 
+use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use car_command::CarCommand;
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
+use command_line::{Cli, Command, InitArgs, RunArgs, StationError};
 use indicatif::MultiProgress;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use skywave::appliance::{self, Appliance};
+use skywave::appliance::{self, Appliance, StartError};
 use skywave::clock::SystemClock;
-use skywave::config::{Config, ConfigError, locate};
+use skywave::config::{Config, ConfigError, WifiConfig, hostname};
+use skywave::health::Health;
+use skywave::notices;
+use skywave::service::Service;
 use skywave::supervisor::chain;
 
 /// How long threads in the middle of a file operation may hold up the end of the process.
@@ -27,86 +31,6 @@ const THREADS_MAY_TAKE: Duration = Duration::from_millis(200);
 /// Exit code of a mistake in the configuration.
 const EXIT_CONFIG: u8 = 2;
 
-/// A radio station that broadcasts over IPFS.
-#[derive(Debug, Parser)]
-#[command(name = "skywave", version, args_conflicts_with_subcommands = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    run: RunArgs,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Puts the station on air (the default).
-    Run(RunArgs),
-    /// Makes the station's key and an initialised repo, ready to run.
-    Init(InitArgs),
-    /// Checks a configuration file; exit code 2 and the place of the mistake where there is one.
-    CheckConfig {
-        /// The station.toml to check.
-        file: PathBuf,
-    },
-    /// Moves trees of blocks out of the repo and into it, while the station is not running.
-    #[command(subcommand)]
-    Car(CarCommand),
-}
-
-#[derive(Debug, Args)]
-struct RunArgs {
-    /// Configuration file; every key has a default.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder of music, playlist or file; may be given more than once. Replaces library.music.
-    #[arg(long, value_name = "DIR")]
-    music: Vec<PathBuf>,
-    /// Folder of everything the station keeps. Replaces station.data.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Address of the web server, such as 0.0.0.0:8080. Replaces http.listen.
-    #[arg(long, value_name = "ADDR")]
-    http: Option<SocketAddr>,
-    /// Opens no swarm port. Sets ipfs.offline.
-    #[arg(long)]
-    offline: bool,
-}
-
-#[derive(Debug, Args)]
-struct InitArgs {
-    /// Configuration file; every key has a default.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder to make. Replaces station.data.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-}
-
-impl RunArgs {
-    /// The configuration file with the command line on top.
-    fn load(&self) -> Result<Config, ConfigError> {
-        let path = self.config.as_deref();
-        let text = path.map(Config::read).transpose()?.unwrap_or_default();
-        let mut config = match path {
-            Some(path) => Config::parse(&text, path)?,
-            None => Config::default(),
-        };
-        if !self.music.is_empty() {
-            config.library.music.clone_from(&self.music);
-        }
-        config.station.data = self.data.clone().unwrap_or(config.station.data);
-        config.http.listen = self.http.unwrap_or(config.http.listen);
-        config.ipfs.offline |= self.offline;
-        let flagged = |key: &str| key == "library.music" && !self.music.is_empty();
-        let path = path.unwrap_or(Path::new(""));
-        config.validate().map_err(|(key, reason)| match flagged(&key) {
-            true => ConfigError { file: None, line: None, key: "--music".into(), reason },
-            false => locate(path, &text, key, reason),
-        })?;
-        Ok(config)
-    }
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
@@ -114,9 +38,9 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run(&args),
         Some(Command::Init(args)) => init(args),
         Some(Command::Car(command)) => car_command::run(command),
-        Some(Command::CheckConfig { file }) => Config::load(&file)
-            .map(|_| say(&format!("{} is a valid configuration", file.display())))
-            .map_err(Failure::Config),
+        Some(Command::CheckConfig { defaults, file }) => check_config(defaults, file),
+        Some(Command::Hostname { defaults, config }) => print_hostname(defaults, config),
+        Some(Command::Wifi { file }) => print_wifi(&file),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -143,18 +67,51 @@ impl Failure {
 }
 
 fn init(args: InitArgs) -> Result<(), Failure> {
-    let run = RunArgs { config: args.config, music: Vec::new(), data: args.data, http: None, offline: true };
+    if let Some(repo) = args.repo_only {
+        block_on(appliance::init_repo(&repo))?.map_err(|e| Failure::other(&e))?;
+        say(&format!("{} is an initialised repo, without a key", repo.display()));
+        return Ok(());
+    }
+    let run = RunArgs { config: args.config, data: args.data, offline: true, ..RunArgs::default() };
     let config = run.load().map_err(Failure::Config)?;
     let name = block_on(appliance::init(&config))?.map_err(|e| Failure::other(&e))?;
     say(&format!("{} is ready; the station's IPNS name is {name}", config.station.data.display()));
     Ok(())
 }
 
+fn check_config(defaults: Option<PathBuf>, file: PathBuf) -> Result<(), Failure> {
+    let valid = format!("{} is a valid configuration", file.display());
+    let run = RunArgs { defaults, config: Some(file), ..RunArgs::default() };
+    run.load().map(|_| say(&valid)).map_err(Failure::Config)
+}
+
+/// The machine gets a name whatever the owner's file holds: without one, nobody finds the page that tells the mistake.
+fn print_hostname(defaults: Option<PathBuf>, config: Option<PathBuf>) -> Result<(), Failure> {
+    let lenient = RunArgs { defaults, config, reports: Some(PathBuf::new()), ..RunArgs::default() };
+    let loaded = lenient.load().or_else(|mistake| {
+        complain(&mistake.to_string());
+        lenient.without_config().unwrap_or(Err(mistake))
+    });
+    say(&hostname(&loaded.map_err(Failure::Config)?.station.name));
+    Ok(())
+}
+
+fn print_wifi(file: &Path) -> Result<(), Failure> {
+    let text = Config::read(file).map_err(Failure::Config)?;
+    let wifi = WifiConfig::parse(&text, file).map_err(Failure::Config)?;
+    // Not by `say`: half a file must not pass for one.
+    io::stdout().write_all(wifi.wpa_supplicant().as_bytes()).map_err(|e| Failure::other(&e))
+}
+
 fn run(args: &RunArgs) -> Result<(), Failure> {
-    let config = args.load().map_err(Failure::Config)?;
+    let (config, mistake) = match (args.load(), args.without_config()) {
+        (Ok(config), _) => (config, None),
+        (Err(mistake), Some(defaults)) => (defaults.map_err(Failure::Config)?, Some(mistake.to_string())),
+        (Err(mistake), None) => return Err(Failure::Config(mistake)),
+    };
     let bars = MultiProgress::new();
     skywave::logging::init(&config.log, bars.clone());
-    block_on(on_air(args, config, bars))?
+    block_on(on_air(args, config, mistake, bars))?
 }
 
 /// Runs `work` on a runtime of its own and does not wait for threads that a dead disk or network mount holds up.
@@ -166,35 +123,117 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     Ok(result)
 }
 
-async fn on_air(args: &RunArgs, mut config: Config, bars: MultiProgress) -> Result<(), Failure> {
-    let failed = |e: io::Error| Failure::other(&e);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-    let station = tokio::select! {
-        station = Appliance::start(&config, Arc::new(SystemClock::new(config.ipfs.clock))) => station.map_err(|e| Failure::other(&e))?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+async fn on_air(
+    args: &RunArgs,
+    mut config: Config,
+    mut mistake: Option<String>,
+    bars: MultiProgress,
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(|e| Failure::other(&e))?;
+    let started = tokio::select! {
+        station = start(args, &mut config, &mut mistake) => station,
+        () = signals.end() => return Ok(()),
     };
+    let station = started.map_err(|e| Failure::other(&e))?;
+    let station_error = StationError::new(args.reports.clone());
+    station_error.tell(mistake.as_deref(), station.health());
     introduce(&config, &station);
     let scan = tokio::spawn(progress::show(station.library(), bars));
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break info!("SIGTERM: shutting down"),
-            _ = interrupt.recv() => break info!("SIGINT: shutting down"),
-            _ = hangup.recv() => reload(args, &mut config, &station),
+    let service = Service::from_environment();
+    let work = async {
+        while let Told::Reload = signals.next().await {
+            service.reloading();
+            reload(args, &mut config, &station, &station_error);
+            service.reloaded();
         }
+    };
+    tokio::select! {
+        () = work => {}
+        never = service.follow(station.health()) => match never {},
+        never = follow_notices(args.notices.clone(), station.health()) => match never {},
     }
+    service.stopping();
     scan.abort();
     station.stop().await;
     Ok(())
 }
 
-fn reload(args: &RunArgs, config: &mut Config, station: &Appliance) {
+/// Starts the station. What --config asks for and the machine refuses, such as an address that is not its own, is a
+/// mistake like one in the file itself: where mistakes are reported, the station goes on air without that file.
+async fn start(
+    args: &RunArgs,
+    config: &mut Config,
+    mistake: &mut Option<String>,
+) -> Result<Appliance, StartError> {
+    let clock = |config: &Config| Arc::new(SystemClock::new(config.ipfs.clock));
+    let failed = match Appliance::start(config, clock(config)).await {
+        Err(error) if mistake.is_none() => error,
+        result => return result,
+    };
+    let Some(Ok(defaults)) = args.without_config().filter(|d| d.as_ref().is_ok_and(|d| d != config)) else {
+        return Err(failed);
+    };
+    warn!(error = chain(&failed), "the station does not start with its configuration; starting without");
+    let station = Appliance::start(&defaults, clock(&defaults)).await?;
+    *mistake = Some(chain(&failed));
+    *config = defaults;
+    Ok(station)
+}
+
+/// What a signal asks for.
+enum Told {
+    Reload,
+    Stop,
+}
+
+/// Signals to the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => return Told::Reload,
+        };
+        info!("{name}: shutting down");
+        Told::Stop
+    }
+
+    /// Waits for the end; a configuration that is being loaded need not be loaded again.
+    async fn end(&mut self) {
+        while let Told::Reload = self.next().await {}
+    }
+}
+
+async fn follow_notices(folder: Option<PathBuf>, health: &Health) -> Infallible {
+    match folder {
+        Some(folder) => notices::follow(folder, health).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn reload(args: &RunArgs, config: &mut Config, station: &Appliance, station_error: &StationError) {
     let fresh = match args.load() {
         Ok(fresh) => fresh,
-        Err(mistake) => return error!(%mistake, "configuration not reloaded; the old one stays"),
+        Err(mistake) => {
+            station_error.tell(Some(&mistake.to_string()), station.health());
+            return error!(%mistake, "configuration not reloaded; the old one stays");
+        }
     };
+    station_error.tell(None, station.health());
     let restart = station.reload(config, &fresh);
     if !restart.is_empty() {
         warn!(sections = restart.join(", "), "these changes need a restart");

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use source_code::{Token, code, from_root, module_of, paths};
 
 /// Everything but the ground floor and the wiring, and whose types it may name.
-const STAGES: [(&str, &[&str]); 12] = [
+const STAGES: [(&str, &[&str]); 14] = [
     ("audio", &[]),
     ("library", &["audio"]),
     ("player", &["library", "audio"]),
@@ -26,13 +26,15 @@ const STAGES: [(&str, &[&str]); 12] = [
     ("http", &["publisher"]),
     ("ipfs", &[]),
     ("logging", &[]),
+    ("notices", &[]),
+    ("service", &[]),
 ];
 
 /// Imports no stage, and every stage may import it.
 const GROUND_FLOOR: [&str; 5] = ["clock", "health", "metrics", "state", "supervisor"];
 
 /// Sees everything.
-const WIRING: [&str; 4] = ["appliance", "car_command", "main", "progress"];
+const WIRING: [&str; 5] = ["appliance", "car_command", "command_line", "main", "progress"];
 
 /// In the http stage, the one part that reads blocks.
 const GATEWAY: &str = "http/gateway";
