@@ -177,7 +177,7 @@ fn recipes_have_the_version_of_the_program() {
         let path = format!("{LAYER}/recipes-skywave/skywave/{recipe}_{version}.bb");
         assert!(root().join(&path).is_file(), "{path}: rename the recipe with the version");
     }
-    let distro = read(&format!("{LAYER}/conf/distro/skywave.conf"));
+    let distro = read(&format!("{LAYER}/conf/distro/skywave-os.conf"));
     assert!(distro.contains(&format!("DISTRO_VERSION = \"{version}\"")));
 }
 

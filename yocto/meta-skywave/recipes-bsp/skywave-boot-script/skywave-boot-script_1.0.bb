@@ -1,5 +1,5 @@
-SUMMARY = "U-Boot script that starts slot A or B and never gives up"
-HOMEPAGE = "https://skywave.example"
+SUMMARY = "U-Boot script that starts slot A or B"
+DESCRIPTION = "RAUC decides and counts by U-Boot's variables; no count ends in a stop."
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COREBASE}/meta/COPYING.MIT;md5=3da9cfbcb788c80a0384361b4de20420"
 

@@ -1,6 +1,5 @@
 SUMMARY = "Skywave's card: one read-only root file system in slot A, slot B empty"
 DESCRIPTION = "The squashfs that the card carries in slot A is, byte for byte, what an update bundle writes into a slot."
-HOMEPAGE = "https://skywave.example"
 LICENSE = "MIT"
 
 inherit core-image
@@ -8,7 +7,7 @@ inherit core-image
 IMAGE_FEATURES = "read-only-rootfs"
 IMAGE_INSTALL = "packagegroup-core-boot packagegroup-skywave kernel-image-image"
 # What core images recommend for a terminal, and what was said to have no use by the names of systemd's packages.
-BAD_RECOMMENDATIONS += " \
+BAD_RECOMMENDATIONS += "\
     ${@'' if d.getVar('SKYWAVE_DEVELOPMENT') == '1' else 'busybox-syslog systemd-serialgetty'} \
     libnss-myhostname \
     systemd-analyze \
@@ -20,7 +19,9 @@ BAD_RECOMMENDATIONS += " \
 "
 
 IMAGE_FSTYPES = "squashfs-zst wic.zst wic.bmap"
+# nooelint: oelint.vars.specific,oelint.vars.mispell - image types are overrides of their own
 IMAGE_TYPEDEP:wic = "squashfs-zst"
+# nooelint: oelint.vars.specific - image types are overrides of their own
 EXTRA_IMAGECMD:squashfs-zst = "-Xcompression-level 19 -b 256K -no-xattrs -no-exports"
 
 WKS_FILE = "skywave.wks.in"
@@ -35,6 +36,7 @@ do_image_wic[depends] += " \
 "
 
 # A slot is written whole by an update: what does not fit must never be built.
+skywave_slot_limit[doc] = "Fails where the root file system is too large for a slot"
 skywave_slot_limit() {
     size=$(stat --dereference --format %s ${IMGDEPLOYDIR}/${IMAGE_NAME}.squashfs-zst)
     if [ "$size" -gt "${SKYWAVE_ROOTFS_LIMIT}" ]; then
@@ -50,6 +52,7 @@ IMAGE_CMD:wic:append:qemuarm64() {
 
 # Slots are told apart by nothing in them.
 ROOTFS_POSTPROCESS_COMMAND += "skywave_describe"
+skywave_describe[doc] = "Makes the mount points and the date before which no clock may be"
 skywave_describe() {
     install -d ${IMAGE_ROOTFS}/boot ${IMAGE_ROOTFS}/data
     # systemd sets a clock that is behind this file's time to it.

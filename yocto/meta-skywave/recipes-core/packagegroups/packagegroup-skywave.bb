@@ -1,6 +1,5 @@
 SUMMARY = "The station and what its board needs"
 DESCRIPTION = "Everything of the system above a kernel and systemd. Kernel modules by the quick image's own list."
-HOMEPAGE = "https://skywave.example"
 
 # Modules and firmware differ by machine.
 PACKAGE_ARCH = "${MACHINE_ARCH}"
@@ -19,6 +18,7 @@ def skywave_modules(d):
 
 # The radios of the boards; QEMU has none.
 SKYWAVE_FIRMWARE = ""
+# nooelint: oelint.vars.specific - the override of every machine in meta-raspberrypi
 SKYWAVE_FIRMWARE:rpi = " \
     linux-firmware-rpidistro-bcm43430 \
     linux-firmware-rpidistro-bcm43436 \
@@ -27,13 +27,14 @@ SKYWAVE_FIRMWARE:rpi = " \
     wireless-regdb-static \
 "
 
+# nooelint: oelint.vars.dependsordered - the two that depend on layer and machine stand first
 RDEPENDS:${PN} = " \
+    ${@bb.utils.contains('DISTRO_FEATURES', 'rauc', 'skywave-update', '', d)} \
+    ${SKYWAVE_FIRMWARE} \
     skywave \
     skywave-board \
     skywave-card \
     systemd-networkd \
     wpa-supplicant \
-    ${SKYWAVE_FIRMWARE} \
-    ${@bb.utils.contains('DISTRO_FEATURES', 'rauc', 'skywave-update', '', d)} \
 "
 RRECOMMENDS:${PN} = "${@skywave_modules(d)}"

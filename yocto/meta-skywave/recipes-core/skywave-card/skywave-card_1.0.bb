@@ -1,6 +1,5 @@
 SUMMARY = "Finds the card that the board was started from, and mounts its FAT partition"
 DESCRIPTION = "Writes /run/skywave-card for the shared units, as the initramfs of the quick image does. This image has none: the boot loader names the slot."
-HOMEPAGE = "https://skywave.example"
 SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COREBASE}/meta/COPYING.MIT;md5=3da9cfbcb788c80a0384361b4de20420"
@@ -24,5 +23,6 @@ do_install() {
     install -D -m 0644 ${S}/skywave-card.service ${D}${systemd_system_unitdir}/skywave-card.service
 }
 
+# nooelint: oelint.var.filesoverride - nothing but this is installed
 FILES:${PN} = "${nonarch_libdir}/skywave ${systemd_system_unitdir}"
 RDEPENDS:${PN} = "util-linux-mount"

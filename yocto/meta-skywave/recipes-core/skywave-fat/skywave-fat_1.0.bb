@@ -1,5 +1,5 @@
 SUMMARY = "What an owner finds on the card's FAT partition"
-HOMEPAGE = "https://skywave.example"
+DESCRIPTION = "Settings, Wi-Fi and a page to read: deployed for wic, not installed in the root file system."
 LICENSE = "MIT | Apache-2.0"
 LIC_FILES_CHKSUM = " \
     file://LICENSE-MIT;md5=02b9efbd9df6a27e18e50d0e07f866d8 \
@@ -8,6 +8,7 @@ LIC_FILES_CHKSUM = " \
 
 INHIBIT_DEFAULT_DEPS = "1"
 
+# nooelint: oelint.vars.fileextrapaths,oelint.vars.outofcontext - the sources are this repository, beside the layer
 FILESEXTRAPATHS:prepend := "${SKYWAVE_SOURCE}:"
 SRC_URI = " \
     file://LICENSE-APACHE;subdir=${BP} \

@@ -1,6 +1,5 @@
 SUMMARY = "What makes a board a station: units, rules, settings and their user"
 DESCRIPTION = "The files of board/ in the station's repository, installed by the script that installs them in the quick image too."
-HOMEPAGE = "https://skywave.example"
 SECTION = "base"
 LICENSE = "MIT | Apache-2.0"
 LIC_FILES_CHKSUM = " \
@@ -8,6 +7,7 @@ LIC_FILES_CHKSUM = " \
     file://LICENSE-APACHE;md5=a02fef6dccf840318474c108a8281b77 \
 "
 
+# nooelint: oelint.vars.fileextrapaths,oelint.vars.outofcontext - the sources are this repository, beside the layer
 FILESEXTRAPATHS:prepend := "${SKYWAVE_SOURCE}:"
 SRC_URI = " \
     file://LICENSE-APACHE;subdir=${BP} \
@@ -33,6 +33,7 @@ do_install() {
     install -d ${D}/boot ${D}/data
 }
 
+# nooelint: oelint.var.filesoverride - nothing but this is installed
 FILES:${PN} = " \
     /boot \
     /data \

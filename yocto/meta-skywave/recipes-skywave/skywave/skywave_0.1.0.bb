@@ -1,6 +1,5 @@
 SUMMARY = "A radio station that broadcasts over HLS and IPFS"
 DESCRIPTION = "The station's program, and the IPFS repo that a board starts with: no key is in it, a board makes its own."
-HOMEPAGE = "https://skywave.example"
 SECTION = "multimedia"
 # The program, the codec that it bundles, and the crates' terms as deny.toml allows them; NOTICE holds the texts.
 LICENSE = "(MIT | Apache-2.0) & FDK-AAC & MPL-2.0 & BSD-2-Clause & BSD-3-Clause & CC0-1.0 & CDLA-Permissive-2.0 & ISC & Unicode-3.0 & Unlicense & Zlib"
@@ -13,12 +12,15 @@ LIC_FILES_CHKSUM = " \
 
 CVE_PRODUCT = "skywave"
 
+DEPENDS += "qemu-native"
+
 # A node_modules of one's own next to the page is none of the build's business.
 def web_files(d):
     folder = os.path.join(d.getVar('SKYWAVE_SOURCE'), 'web')
     return sorted(name for name in os.listdir(folder) if name != 'node_modules')
 
 # The repository around this layer. Benches and tests are not built, but the manifest names the benches.
+# nooelint: oelint.vars.fileextrapaths,oelint.vars.outofcontext - the sources are this repository, beside the layer
 FILESEXTRAPATHS:prepend := "${SKYWAVE_SOURCE}:"
 SRC_URI = " \
     file://Cargo.lock;subdir=${BP} \
@@ -38,9 +40,7 @@ CARGO_LOCK_FILE = "${SKYWAVE_SOURCE}/Cargo.lock"
 NPM_LOCK_FILE = "${SKYWAVE_SOURCE}/web/package-lock.json"
 NPM_LOCK_DIR = "${BP}/web"
 
-inherit cargo cargo-lock-crates npm-lock-tarballs qemu
-
-DEPENDS += "qemu-native"
+inherit cargo cargo_lock_crates npm_lock_tarballs qemu
 
 # The smallest program: fat link-time optimisation in one unit. Its symbols go into the debug package.
 BUILD_MODE = "--profile image"
@@ -71,5 +71,6 @@ do_install() {
 }
 
 # The NOTICE must go with the binary.
-PACKAGES = "${PN} ${PN}-dbg ${PN}-src"
+PACKAGES = "${PN}-src ${PN}-dbg ${PN}"
+# nooelint: oelint.var.filesoverride - nothing but this is installed
 FILES:${PN} = "${bindir} ${datadir}/skywave ${docdir}/skywave"

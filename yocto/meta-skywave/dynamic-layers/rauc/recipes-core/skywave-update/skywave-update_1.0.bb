@@ -1,5 +1,5 @@
-SUMMARY = "Installs a signed update from a USB stick, and goes back when it does not get on air"
-HOMEPAGE = "https://skywave.example"
+SUMMARY = "Installs signed updates from a USB stick"
+DESCRIPTION = "An update that does not get the station on air is taken back: its attempts run out, and U-Boot starts the old slot."
 SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COREBASE}/meta/COPYING.MIT;md5=3da9cfbcb788c80a0384361b4de20420"
@@ -34,5 +34,6 @@ do_install() {
     ln -s /run/skywave-fw_env.config ${D}${sysconfdir}/fw_env.config
 }
 
+# nooelint: oelint.var.filesoverride - nothing but this is installed
 FILES:${PN} = "${nonarch_libdir}/skywave ${systemd_system_unitdir} ${sysconfdir}/fw_env.config"
 RDEPENDS:${PN} = "libubootenv-bin rauc rauc-conf rauc-mark-good skywave-board skywave-card"

@@ -29,6 +29,7 @@ def cargo_lock_crates(path, registry):
         raise ValueError('names no crate')
     return uris
 
+# nooelint: oelint.task.noanonpython - SRC_URI comes from a file, once per parse
 python () {
     path = d.getVar('CARGO_LOCK_FILE')
     bb.parse.mark_dependency(d, path)

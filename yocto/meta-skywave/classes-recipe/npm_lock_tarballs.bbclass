@@ -30,6 +30,7 @@ def npm_lock_tarballs(path, registry, folder):
                        base64.b64decode(digest).hex(), folder, location))
     return uris
 
+# nooelint: oelint.task.noanonpython - SRC_URI comes from a file, once per parse
 python () {
     path = d.getVar('NPM_LOCK_FILE')
     bb.parse.mark_dependency(d, path)
