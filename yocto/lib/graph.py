@@ -10,9 +10,9 @@ NEEDED = {
     'wpa-supplicant',
 }
 # Recipes for the board, not for the build machine, that the distro opts out of: one of them in the graph means that
-# something pulls it in again.
+# something pulls it in again. D-Bus is not among them: wpa_supplicant and RAUC want it while they are built.
 UNWANTED = {
-    'alsa-lib', 'avahi', 'bluez5', 'dbus', 'dropbear', 'glibc-locale', 'mesa', 'openssh', 'polkit', 'psplash', 'pulseaudio',
+    'alsa-lib', 'avahi', 'bluez5', 'dropbear', 'glibc-locale', 'mesa', 'openssh', 'polkit', 'psplash', 'pulseaudio',
     'shadow-securetty', 'sysvinit', 'wayland',
 }
 
