@@ -4,7 +4,7 @@ LICENSE = "MIT"
 
 inherit core-image
 
-IMAGE_FEATURES = "read-only-rootfs"
+IMAGE_FEATURES += "read-only-rootfs"
 IMAGE_INSTALL = "packagegroup-core-boot packagegroup-skywave kernel-image-image"
 # What core images recommend for a terminal, and what was said to have no use by the names of systemd's packages.
 BAD_RECOMMENDATIONS += "\
@@ -27,8 +27,8 @@ EXTRA_IMAGECMD:squashfs-zst = "-Xcompression-level 19 -b 256K -no-xattrs -no-exp
 WKS_FILE = "skywave.wks.in"
 WKS_FILE_DEPENDS = "mtools-native dosfstools-native e2fsprogs-native parted-native"
 # Firmware and boot loader, then what the owner sees of the card.
-IMAGE_BOOT_FILES:append = " skywave-fat/*"
-IMAGE_BOOT_FILES:qemuarm64 = "boot.scr skywave-fat/*"
+IMAGE_BOOT_FILES:append = " skywave-fat/* skywave-music/*;music/"
+IMAGE_BOOT_FILES:qemuarm64 = "boot.scr"
 do_image_wic[depends] += " \
     skywave-boot-script:do_deploy \
     skywave-fat:do_deploy \

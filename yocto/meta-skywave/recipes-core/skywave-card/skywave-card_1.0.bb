@@ -11,7 +11,7 @@ SRC_URI = " \
 
 S = "${UNPACKDIR}"
 
-inherit allarch systemd
+inherit systemd
 
 SYSTEMD_SERVICE:${PN} = "skywave-card.service"
 

@@ -14,6 +14,7 @@ SRC_URI = " \
     file://LICENSE-APACHE;subdir=${BP} \
     file://LICENSE-MIT;subdir=${BP} \
     file://board;subdir=${BP} \
+    file://music.txt \
 "
 
 inherit deploy nopackages
@@ -22,9 +23,10 @@ do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 do_install[noexec] = "1"
 
-# Names that the image takes over with skywave-fat/*.
+# The image takes over all of skywave-fat, and of skywave-music into the folder music; wic makes no empty folder.
 do_deploy() {
     install -d ${DEPLOYDIR}/skywave-fat
     install -m 0644 ${S}/board/fat/*.txt ${S}/board/fat/*.toml ${DEPLOYDIR}/skywave-fat/
+    install -D -m 0644 ${UNPACKDIR}/music.txt ${DEPLOYDIR}/skywave-music/README.txt
 }
 addtask deploy after do_unpack before do_build

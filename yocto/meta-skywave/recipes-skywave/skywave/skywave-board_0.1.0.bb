@@ -15,7 +15,7 @@ SRC_URI = " \
     file://board;subdir=${BP} \
 "
 
-inherit allarch features_check useradd
+inherit features_check useradd
 
 REQUIRED_DISTRO_FEATURES = "systemd usrmerge"
 

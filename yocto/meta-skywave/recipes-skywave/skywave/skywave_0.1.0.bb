@@ -57,7 +57,8 @@ do_configure:append() {
 # The very program that goes on the board makes the repo that the board starts with.
 do_compile:append() {
     rm -rf ${B}/repo
-    ${@qemu_run_binary(d, '${STAGING_DIR_HOST}', '')}${B}/target/${CARGO_TARGET_SUBDIR}/skywave init --repo-only ${B}/repo
+    ${@qemu_wrapper_cmdline(d, '${STAGING_DIR_HOST}', ['${STAGING_LIBDIR}', '${STAGING_DIR_HOST}${base_libdir}'])} \
+        ${B}/target/${CARGO_TARGET_SUBDIR}/skywave init --repo-only ${B}/repo
     if find ${B}/repo -name 'identity*' | grep -q .; then
         bbfatal "the repo that every board starts with must not hold a key"
     fi

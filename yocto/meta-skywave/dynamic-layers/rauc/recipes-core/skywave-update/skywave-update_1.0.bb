@@ -15,7 +15,7 @@ SRC_URI = " \
 
 S = "${UNPACKDIR}"
 
-inherit allarch systemd
+inherit systemd
 
 SYSTEMD_SERVICE:${PN} = "skywave-update-deadline.timer"
 
