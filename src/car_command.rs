@@ -16,8 +16,7 @@ use skywave::publisher::catalogue::Catalogue;
 use skywave::state::{Durability, StateFile};
 use skywave::supervisor::chain;
 
-use super::command_line::RunArgs;
-use super::{Failure, block_on, say};
+use super::{Failure, RunArgs, block_on, say};
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use skywave::config::{Config, ConfigError, Layers};
 
-use crate::car_command::CarCommand;
+use super::CarCommand;
 pub(crate) use station_error::StationError;
 
 /// A radio station that broadcasts over IPFS.

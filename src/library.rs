@@ -169,7 +169,7 @@ impl LibraryHandle {
     pub fn report_unplayable(&self, path: &Path, reason: &str) {
         let report = Unplayable { path: path.to_path_buf(), reason: reason.to_owned() };
         if self.reports.try_send(report).is_err() {
-            tracing::debug!(path = %path.display(), "report of an unplayable file dropped");
+            tracing::debug!(track = %path.display(), "report of an unplayable file dropped");
         }
     }
 

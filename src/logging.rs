@@ -13,6 +13,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 const QUIET: &str = "rust_ipfs=error,connexa=error,libp2p=error,libp2p_kad=error,libp2p_swarm=error,symphonia=off,\
     symphonia_core=off,symphonia_bundle_mp3=off,symphonia_format_isomp4=off,symphonia_format_ogg=off,lofty=error";
 
+/// What the names of fields begin with in the journal, so that none is taken for one of its own.
+const JOURNAL_PREFIX: &str = "SKYWAVE";
+
 /// `[log]`: what is logged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -49,7 +52,7 @@ pub fn init(config: &LogConfig, bars: MultiProgress) {
     if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
-        registry.with(journal).init();
+        registry.with(journal.with_field_prefix(Some(JOURNAL_PREFIX.into()))).init();
         return;
     }
     let stderr = tracing_subscriber::fmt::layer()

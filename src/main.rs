@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use car_command::CarCommand;
 use clap::Parser;
 use command_line::{Cli, Command, InitArgs, RunArgs, StationError};
 use indicatif::MultiProgress;

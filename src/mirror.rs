@@ -273,6 +273,8 @@ impl Mirror {
                     self.count("failed");
                     tracing::warn!(
                         mirror = self.name,
+                        n = tick.newest,
+                        cid = %tick.root,
                         error = chain(&error),
                         "mirror does not take the tick"
                     );

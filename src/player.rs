@@ -22,7 +22,7 @@ use crate::audio::CHANNELS;
 use crate::health::StageHealth;
 use crate::library::LibraryHandle;
 use crate::metrics::Metrics;
-use crate::supervisor::waiting;
+use crate::supervisor::{in_span, waiting};
 use programme::Programme;
 use schedule::Order;
 use track_source::{FileOpener, Opener};
@@ -238,11 +238,11 @@ impl PlayerActor {
                 self.producing = Arc::downgrade(&alive);
             }
             programme.set_config(&self.config.borrow());
-            let produce = tokio::task::spawn_blocking(move || {
+            let produce = tokio::task::spawn_blocking(in_span(move || {
                 let block = programme.next_block();
                 drop(alive);
                 (block, programme)
-            });
+            }));
             let (block, mut programme) = produce.await.map_err(PlayerError::Produce)?;
             self.count(&block, &mut programme);
             self.programme = Some(programme);

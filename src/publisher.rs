@@ -315,6 +315,7 @@ impl Publisher {
             permit.send(std::mem::take(&mut published.backlog));
         }
         self.report(published, newest, began);
+        tracing::debug!(n = newest, cid = %root, "tick");
         Ok(())
     }
 
@@ -341,6 +342,11 @@ impl Publisher {
         let newest = published.catalogue.window.aired().next_back();
         let playing = newest.and_then(|segment| segment.now_playing.clone());
         let newest = newest.map_or(0, |segment| segment.n);
+        if let Some(playing) =
+            playing.as_ref().filter(|now| published.station.now_playing.as_ref() != Some(*now))
+        {
+            tracing::info!(track = playing.title, artist = playing.artist, n = newest, "on air");
+        }
         published.station.update(newest, variants(&published.catalogue), playing);
         self.introduce(published);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, warn};
+use tracing::{Instrument, Span, error, warn};
 
 use crate::health::{Health, StageHealth};
 use crate::metrics::{Metrics, StageLabel};
@@ -54,13 +54,17 @@ impl Supervisor {
             report.running();
             let attempt = cancel.child_token();
             let failure = self
-                .judge(name, AbortOnDropHandle::new(tokio::spawn(stage(attempt.clone()))), &attempt)
+                .judge(
+                    name,
+                    AbortOnDropHandle::new(tokio::spawn(stage(attempt.clone()).in_current_span())),
+                    &attempt,
+                )
                 .await;
             let Some(failure) = failure else {
                 report.stopped();
                 return;
             };
-            error!(stage = name, error = %failure, "stage failed; restarting it");
+            error!(error = %failure, "stage failed; restarting it");
             report.failed(&failure);
             self.metrics.stage_restarts.get_or_create(&StageLabel { stage: name }).inc();
             if began.elapsed() >= HEALTHY_AFTER {
@@ -90,7 +94,7 @@ impl Supervisor {
                 },
                 () = tokio::time::sleep(WATCH_EVERY) => {
                     if self.health.stalled().contains(&name) && !attempt.is_cancelled() {
-                        warn!(stage = name, "stage makes no progress; ending it");
+                        warn!("stage makes no progress; ending it");
                         run.abort();
                         // Waits for the end, so that the stage's channels are free for the next run.
                         let _ = run.await;
@@ -100,6 +104,12 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// `work` for a thread of its own, whose log lines name the stage that they belong to.
+pub fn in_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let span = Span::current();
+    move || span.in_scope(work)
 }
 
 /// Awaits `future` and reports progress meanwhile: for a stage that waits for its neighbours or for airtime, and so

@@ -23,9 +23,22 @@ fn told(output: Output) -> (Option<i32>, String, String) {
 fn help_names_every_flag_and_command() {
     let (code, out, err) = run(&["--help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    for word in
-        ["--config", "--music", "--data", "--http", "--offline", "init", "check-config", "car", "--version"]
-    {
+    for word in [
+        "--defaults",
+        "--config",
+        "--reports",
+        "--notices",
+        "--music",
+        "--data",
+        "--http",
+        "--offline",
+        "init",
+        "check-config",
+        "hostname",
+        "wifi",
+        "car",
+        "--version",
+    ] {
         assert!(out.contains(word), "{word}:\n{out}");
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error_span};
 
 use super::restore::Restored;
 use crate::archive::lending::Lending;
@@ -105,7 +106,8 @@ impl Wiring {
         R: Future<Output = ()> + Send + 'static,
     {
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(task(cancel.clone()));
+        // At the level of errors, so that a quiet log names the stage as well.
+        let task = tokio::spawn(task(cancel.clone()).instrument(error_span!("stage", stage = name)));
         self.stages.push(Stage { name, cancel, task });
     }
 

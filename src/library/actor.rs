@@ -21,6 +21,7 @@ use super::{
     Unplayable, tags, unix_nanos,
 };
 use crate::audio::loudness::{self, Measured};
+use crate::supervisor::in_span;
 
 /// Collects the changes of one copy into one walk.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -108,7 +109,7 @@ impl LibraryActor {
         let stop = cancel.child_token();
         let _stop_on_drop = stop.clone().drop_guard();
         let file = self.catalogue_file.clone();
-        let load = tokio::task::spawn_blocking(move || Catalogue::load(&file));
+        let load = tokio::task::spawn_blocking(in_span(move || Catalogue::load(&file)));
         let mut desk = Desk::new(&self.config, load.await.map_err(LibraryError::Work)?);
         loop {
             desk.start_work(self, &stop);
@@ -218,7 +219,7 @@ impl Desk {
         if now >= self.poll_at {
             self.poll_at = now + ROOT_POLL;
             let music = self.music.clone();
-            self.work.spawn_blocking(move || Done::Polled(look_at(&music)));
+            self.work.spawn_blocking(in_span(move || Done::Polled(look_at(&music))));
         }
         if self.is_dirty && !self.is_saving && now >= self.save_at {
             self.save(&actor.catalogue_file);
@@ -243,7 +244,7 @@ impl Desk {
         self.is_walking = true;
         self.walk_at = Instant::now() + SWEEP;
         let (music, changed, watch) = (self.music.clone(), Arc::clone(changed), self.watch.take());
-        self.work.spawn_blocking(move || {
+        self.work.spawn_blocking(in_span(move || {
             let started = std::time::Instant::now();
             // No folders, no inotify instance: they are few on a system.
             let mut watch = watch.or_else(|| (!music.is_empty()).then(|| FolderWatch::new(changed)));
@@ -256,7 +257,7 @@ impl Desk {
                 watch.keep(&walk.folders);
             }
             Done::Walked { watch, walk, took: started.elapsed() }
-        });
+        }));
     }
 
     /// Looks into new files first, for their tags; then measures, one file at a time.
@@ -264,15 +265,15 @@ impl Desk {
         let batch = self.shelf.take_unidentified(LOOK_BATCH);
         if !batch.is_empty() {
             self.is_scanning = true;
-            self.work.spawn_blocking(move || {
+            self.work.spawn_blocking(in_span(move || {
                 Done::Identified(batch.into_iter().map(|file| (file.clone(), identify(&file))).collect())
-            });
+            }));
         } else if let Some(file) = self.shelf.take_unmeasured() {
             self.is_scanning = true;
-            self.work.spawn_blocking(move || {
+            self.work.spawn_blocking(in_span(move || {
                 let result = measure(&*measurer, &file, &|| stop.is_cancelled());
                 Done::Measured(file, result)
-            });
+            }));
         }
     }
 
@@ -282,7 +283,7 @@ impl Desk {
         self.save_at = Instant::now() + SAVE_INTERVAL;
         self.catalogue.prune(&self.shelf.paths());
         let (catalogue, path) = (self.catalogue.clone(), path.to_path_buf());
-        self.work.spawn_blocking(move || Done::Saved(catalogue.store(&path)));
+        self.work.spawn_blocking(in_span(move || Done::Saved(catalogue.store(&path))));
     }
 
     fn absorb(&mut self, done: Done) {

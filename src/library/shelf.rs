@@ -203,7 +203,7 @@ impl Shelf {
 
 fn warn_once(slot: &Slot, reason: &str) {
     if slot.reason().is_none() {
-        tracing::warn!(path = %slot.file.path.display(), reason, "file cannot be played: skipped");
+        tracing::warn!(track = %slot.file.path.display(), reason, "file cannot be played: skipped");
     }
 }
 

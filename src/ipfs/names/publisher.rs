@@ -146,7 +146,7 @@ impl NamePublisher {
         }
         let told = timeout(GOSSIP_LIMIT, self.routing.provide(root.hash().to_bytes(), on)).await;
         if let Ok(Err(error)) = told {
-            debug!(%root, %error, "root is not provided");
+            debug!(cid = %root, %error, "root is not provided");
         }
     }
 
