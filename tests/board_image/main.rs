@@ -1,0 +1,22 @@
+//! The card image on an emulated board: it boots, is on the air, lights its LEDs, takes a stick, and outlives power cuts.
+//!
+//! Runs where `SKYWAVE_IMAGE` names an image (`board/image/build` makes one) and QEMU is installed; skips aloud elsewhere.
+//! One board runs at a time. `SKYWAVE_CUTS` changes the number of power cuts, `SKYWAVE_SEED` repeats their moments, and
+//! `SKYWAVE_PI=1` adds the Raspberry Pi 3, which takes minutes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support {
+    pub(crate) mod checker;
+    pub(crate) mod http_client;
+    pub(crate) mod media;
+}
+
+mod air;
+mod board;
+mod card;
+mod clock;
+mod lights;
+mod power;
+mod qmp;
+mod sntp;
+mod stick;

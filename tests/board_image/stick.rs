@@ -1,0 +1,64 @@
+//! A USB stick with music: plugged in, heard, pulled out.
+
+use crate::board::{Board, Setup, image, qemu_scripts};
+use crate::card::Card;
+use crate::support::checker::source::HttpSource;
+use crate::support::checker::{Checker, Expectations};
+use crate::support::media::{Depth, sines, wav};
+use serde_json::json;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What the issue asks for, and the emulated machine's slowness.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
+    let Some(image) = image() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let music = folder.path().join("music");
+    std::fs::create_dir(&music).expect("a folder");
+    let tone = sines(44_100, 0, 20 * 44_100, &[(440.0, 0.3); 2]);
+    std::fs::write(music.join("Tön.wav"), wav(44_100, 2, None, Depth::S16, &tone)).expect("a file");
+    let file = folder.path().join("stick.img");
+    let made = Command::new(qemu_scripts().join("stick")).arg(&music).arg(&file).status().expect("the script runs");
+    assert!(made.success());
+
+    let card = Card::flashed(&image);
+    let mut board = Board::start(&card, &Setup::default());
+    board.wait_on_air();
+    board.wait_for("three segments", |board| (board.listed().len() >= 3).then_some(()));
+    let mut checker = Checker::new(Expectations::new(&["lofi", "midfi", "hifi"]));
+    let mut source = HttpSource::new(&format!("{}/live/", board.url()));
+    let mut poll = move || drop(checker.poll(&mut source).unwrap_or_else(|violation| panic!("{violation}")));
+
+    let mut monitor = board.monitor();
+    let drive = json!({"driver": "raw", "node-name": "music", "read-only": true,
+        "file": {"driver": "file", "filename": file, "read-only": true}});
+    monitor.execute("blockdev-add", drive);
+    monitor.execute("device_add", json!({"driver": "usb-storage", "id": "stick", "drive": "music", "bus": "usb.0"}));
+    let plugged = Instant::now();
+    board.wait_for("the stick's track in the library", |board| {
+        poll();
+        (board.json("/health")?["library"]["tracks"] == 1).then_some(())
+    });
+    let seen = plugged.elapsed();
+    assert!(seen < HEARD_WITHIN, "{seen:?}");
+    board.wait_for("the stick's track on the air", |board| {
+        poll();
+        let station = board.json("/station.json")?.to_string();
+        station.contains("Tön").then_some(())
+    });
+    eprintln!("the stick was found after {seen:.1?}, on the air after {:.1?}", plugged.elapsed());
+
+    monitor.execute("device_del", json!({"id": "stick"}));
+    board.wait_for("a library without the stick", |board| {
+        poll();
+        (board.json("/health")?["library"]["tracks"] == 0).then_some(())
+    });
+    let before = board.newest().expect("a stream");
+    board.wait_for("four segments more, whole", |board| {
+        poll();
+        (board.newest()? >= before + 4).then_some(())
+    });
+}
