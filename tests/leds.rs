@@ -88,14 +88,14 @@ fn every_back_end_keeps_the_contract() {
 fn lights_show_what_they_are_set_to(bench: &Bench) {
     for active_low in [false, true] {
         let [mut first, mut second] = bench.lines.map(|line| bench.led(line, active_low));
-        let lit = |leds: [&Box<dyn Led>; 2]| leds.map(|led| led.is_lit().unwrap());
-        assert_eq!(lit([&first, &second]), [false; 2], "{}: dark at first", bench.name);
+        let lit = |leds: [&dyn Led; 2]| leds.map(|led| led.is_lit().unwrap());
+        assert_eq!(lit([first.as_ref(), second.as_ref()]), [false; 2], "{}: dark at first", bench.name);
         first.set(true).unwrap();
-        assert_eq!(lit([&first, &second]), [true, false], "{}: each by itself", bench.name);
+        assert_eq!(lit([first.as_ref(), second.as_ref()]), [true, false], "{}: each by itself", bench.name);
         second.set(true).unwrap();
         second.set(true).unwrap();
         first.set(false).unwrap();
-        assert_eq!(lit([&first, &second]), [false, true], "{}", bench.name);
+        assert_eq!(lit([first.as_ref(), second.as_ref()]), [false, true], "{}", bench.name);
     }
 }
 
