@@ -58,7 +58,10 @@ fn installed() -> tempfile::TempDir {
 
 #[test]
 fn both_images_install_by_the_one_script() {
-    assert!(read("board/image/rootfs").contains("/install\" \"$root\""), "board/image/rootfs has a list of its own");
+    assert!(
+        read("board/image/rootfs").contains("/install\" \"$root\""),
+        "board/image/rootfs has a list of its own"
+    );
     let recipe = read(&format!("{LAYER}/recipes-skywave/skywave/skywave-board_0.1.0.bb"));
     assert!(recipe.contains("${S}/board/install ${D}"));
 }
@@ -66,8 +69,7 @@ fn both_images_install_by_the_one_script() {
 #[test]
 fn the_script_installs_every_file_of_the_board() {
     let destination = installed();
-    let names: BTreeSet<_> =
-        files_below(destination.path()).iter().map(|path| file_name(path)).collect();
+    let names: BTreeSet<_> = files_below(destination.path()).iter().map(|path| file_name(path)).collect();
     // The console is for development; the check and the crash report are not installed by these names.
     let others = ["check", "skywave-console.service", "skywave-crash-report"];
     let mut sources = files_below(&root().join("board/systemd"));
@@ -121,11 +123,14 @@ fn the_cards_are_laid_out_alike() {
     // What an update is written to.
     let slots = read(&format!("{LAYER}/dynamic-layers/rauc/recipes-core/rauc/files/system.conf"));
     for (name, number) in [("A", "02"), ("B", "03")] {
-        let slot = format!("device=/dev/disk/by-partuuid/@@DISK_SIGNATURE@@-{number}\ntype=raw\nbootname={name}\n");
+        let slot =
+            format!("device=/dev/disk/by-partuuid/@@DISK_SIGNATURE@@-{number}\ntype=raw\nbootname={name}\n");
         assert!(slots.contains(&slot), "{name}");
     }
     let mut sizes = 0;
-    for line in read(&format!("{LAYER}/files/wic/skywave.wks.in")).lines().filter(|line| line.starts_with("part ")) {
+    for line in
+        read(&format!("{LAYER}/files/wic/skywave.wks.in")).lines().filter(|line| line.starts_with("part "))
+    {
         assert!(line.contains("--fixed-size ${SKYWAVE_"), "{line}");
         sizes += 1;
     }
@@ -194,7 +199,9 @@ fn recipes_know_the_licences_as_they_stand() {
         let mut named = 0;
         for path in files_below(&root().join(LAYER)) {
             let text = read(&format!("{LAYER}/{}", path.display()));
-            if path.extension().is_some_and(|extension| extension == "bb") && text.contains(&format!("file://{file};md5=")) {
+            if path.extension().is_some_and(|extension| extension == "bb")
+                && text.contains(&format!("file://{file};md5="))
+            {
                 assert!(text.contains(&wanted), "{}: {wanted}", path.display());
                 named += 1;
             }
@@ -227,7 +234,11 @@ fn no_key_lies_in_the_repository() {
             let bytes = fs::read(root().join(folder).join(&path)).unwrap();
             let text = String::from_utf8_lossy(&bytes);
             assert!(!text.contains(concat!("PRIVATE ", "KEY-----")), "{folder}/{}", path.display());
-            assert!(path.extension().is_none_or(|extension| extension != "pem"), "{folder}/{}", path.display());
+            assert!(
+                path.extension().is_none_or(|extension| extension != "pem"),
+                "{folder}/{}",
+                path.display()
+            );
         }
     }
 }

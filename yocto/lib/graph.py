@@ -13,7 +13,7 @@ NEEDED = {
 # something pulls it in again. D-Bus is not among them: wpa_supplicant and RAUC want it while they are built.
 UNWANTED = {
     'alsa-lib', 'avahi', 'bluez5', 'dropbear', 'glibc-locale', 'mesa', 'openssh', 'polkit', 'psplash', 'pulseaudio',
-    'shadow-securetty', 'sysvinit', 'wayland',
+    'sysvinit', 'wayland',
 }
 
 

@@ -52,8 +52,13 @@ IMAGE_CMD:wic:append:qemuarm64() {
 
 # Slots are told apart by nothing in them.
 ROOTFS_POSTPROCESS_COMMAND += "skywave_describe"
-skywave_describe[doc] = "Makes the mount points and the date before which no clock may be"
+skywave_describe[doc] = "Makes the mount points and the date before which no clock may be; keeps terminals silent"
 skywave_describe() {
+    if [ "${SKYWAVE_DEVELOPMENT}" != 1 ]; then
+        # systemd's presets enable one on the screen.
+        install -d ${IMAGE_ROOTFS}${sysconfdir}/systemd/system
+        ln -sfn /dev/null ${IMAGE_ROOTFS}${sysconfdir}/systemd/system/getty.target
+    fi
     install -d ${IMAGE_ROOTFS}/boot ${IMAGE_ROOTFS}/data
     # systemd sets a clock that is behind this file's time to it.
     : >${IMAGE_ROOTFS}${nonarch_libdir}/clock-epoch
