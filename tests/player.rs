@@ -12,7 +12,7 @@ use skywave::library::{LibraryActor, LibraryConfig, Tags, Track};
 use skywave::player::programme::Programme;
 use skywave::player::schedule::Order;
 use skywave::player::track_source::{FileOpener, Opener, TrackSource};
-use skywave::player::{PlayerActor, PlayerConfig, PlayerError, Source};
+use skywave::player::{BLOCK_FRAMES, PlayerActor, PlayerConfig, PlayerError, Source};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
