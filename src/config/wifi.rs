@@ -153,7 +153,7 @@ mod tests {
             .trim_end_matches([' ', '\t']);
         let (key, value) = line.split_once('=').unwrap();
         let bytes = match value.strip_prefix('"') {
-            Some(rest) => rest[..rest.rfind('"').unwrap()].as_bytes().to_vec(),
+            Some(rest) => rest.as_bytes()[..rest.rfind('"').unwrap()].to_vec(),
             None if key == "ssid" => (0..value.len())
                 .step_by(2)
                 .map(|i| u8::from_str_radix(&value[i..i + 2], 16).unwrap())
@@ -196,6 +196,7 @@ mod tests {
             ("network={", "\"\"\"\"\"\"\"\""),
             (" blanks ", " # blanks  "),
             ("ラジオ", "key=value;$(reboot)"),
+            ("line\nbreak", "password"),
         ] {
             let text = converted(&format!("[[network]]\nssid = {ssid:?}\npassword = {password:?}\n"));
             assert_eq!(value(&text, "ssid").unwrap(), ssid.as_bytes());
