@@ -5,6 +5,8 @@
 //! `SKYWAVE_PI=1` adds the Raspberry Pi 3, which takes minutes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+/// Helpers shared by the test binaries.
+#[path = "../support"]
 mod support {
     pub(crate) mod checker;
     pub(crate) mod http_client;
