@@ -31,7 +31,9 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
     board.wait_for("three segments", |board| (board.listed().len() >= 3).then_some(()));
     let mut checker = Checker::new(Expectations::new(&["lofi", "midfi", "hifi"]));
     let mut source = HttpSource::new(&format!("{}/live/", board.url()));
-    let mut poll = move || drop(checker.poll(&mut source).unwrap_or_else(|violation| panic!("{violation}")));
+    let mut poll = move || {
+        checker.poll(&mut source).unwrap_or_else(|violation| panic!("{violation}"));
+    };
 
     let mut monitor = board.monitor();
     let drive = json!({"driver": "raw", "node-name": "music", "read-only": true,
