@@ -227,7 +227,7 @@ impl State {
         while let Some(cid) = pending.pop() {
             let data = self.blocks.get(&cid).ok_or(cid)?;
             if seen.insert(cid) {
-                pending.extend(traversal::links(cid, data.clone()).unwrap());
+                pending.extend(traversal::links(cid, data).unwrap());
             }
         }
         Ok(seen)
