@@ -44,11 +44,6 @@ impl Qmp {
         }
     }
 
-    /// Waits for an event.
-    pub fn wait_for(&mut self, event: &str) {
-        while self.read()["event"] != event {}
-    }
-
     /// The 32-bit word at a physical address.
     pub fn word(&mut self, address: u64) -> u32 {
         let said =
