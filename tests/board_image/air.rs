@@ -50,7 +50,9 @@ fn a_mistake_in_station_toml_is_told_on_the_card_and_keeps_nobody_off_the_air() 
     let mut board = Board::start(&card, &Setup::default());
     board.wait_on_air();
     assert_eq!(board.json("/station.json").expect("the station")["name"], "Attic");
-    board.wait_for("the card without station-error.txt", |_| card.read("station-error.txt").is_none().then_some(()));
+    board.wait_for("the card without station-error.txt", |_| {
+        card.read("station-error.txt").is_none().then_some(())
+    });
 }
 
 #[test]

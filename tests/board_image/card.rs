@@ -99,13 +99,18 @@ fn data_partition(raw: &Path) -> Option<(u64, u64)> {
     let mut sector = [0; 512];
     std::fs::File::open(raw).and_then(|file| file.read_exact_at(&mut sector, 0)).expect("a card with an MBR");
     let entry = &sector[FOURTH..FOURTH + 16];
-    let number = |at: usize| u64::from(u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"))) * 512;
+    let number =
+        |at: usize| u64::from(u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"))) * 512;
     (entry[4] == 0x83).then(|| (number(8), number(12)))
 }
 
 fn cut_out(from: &Path, to: &Path, start: u64, size: u64) {
-    let arguments =
-        [format!("if={}", from.display()), format!("of={}", to.display()), format!("skip={start}"), format!("count={size}")];
+    let arguments = [
+        format!("if={}", from.display()),
+        format!("of={}", to.display()),
+        format!("skip={start}"),
+        format!("count={size}"),
+    ];
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     arguments.extend(["bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse", "status=none"]);
     run("dd", &arguments, &[0]);
@@ -120,6 +125,7 @@ fn output(tool: &str, arguments: &[&str]) -> Output {
 fn run(tool: &str, arguments: &[&str], codes: &[i32]) {
     let output = output(tool, arguments);
     let well = output.status.code().is_some_and(|code| codes.contains(&code));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(well, "{tool} {arguments:?}: {}\n{said}", output.status);
 }

@@ -20,7 +20,8 @@ fn a_clock_that_is_stepped_by_the_network_never_makes_a_number_go_back() {
         return;
     };
     // timesyncd asks again within seconds; the numbers follow its hour.
-    let after = board.wait_for("numbers an hour on", |board| board.newest().filter(|n| *n > before + SEGMENTS / 2));
+    let after =
+        board.wait_for("numbers an hour on", |board| board.newest().filter(|n| *n > before + SEGMENTS / 2));
     drop(server);
     board.cut();
 

@@ -4,6 +4,7 @@
 //! One board runs at a time. `SKYWAVE_CUTS` changes the number of power cuts, `SKYWAVE_SEED` repeats their moments, and
 //! `SKYWAVE_PI=1` adds the Raspberry Pi 3, which takes minutes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "modules of one test binary")]
 
 /// Helpers shared by the test binaries.
 #[path = "../support"]

@@ -44,14 +44,10 @@ impl Qmp {
         }
     }
 
-    /// Waits for an event.
-    pub fn wait_for(&mut self, event: &str) {
-        while self.read()["event"] != event {}
-    }
-
     /// The 32-bit word at a physical address.
     pub fn word(&mut self, address: u64) -> u32 {
-        let said = self.execute("human-monitor-command", json!({"command-line": format!("xp /1wx {address:#x}")}));
+        let said =
+            self.execute("human-monitor-command", json!({"command-line": format!("xp /1wx {address:#x}")}));
         let said = said.as_str().expect("text");
         let word = said.trim().rsplit("0x").next().expect("a word");
         u32::from_str_radix(word, 16).unwrap_or_else(|error| panic!("{said:?}: {error}"))

@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,38 +13,36 @@ const PORT: u16 = 123;
 
 /// Answers until it is dropped.
 pub struct TimeServer {
-    ahead: Arc<AtomicI64>,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl TimeServer {
-    /// Takes the port, or `None` where that is not allowed or taken.
-    pub fn start(ahead_seconds: i64) -> Option<Self> {
+    /// Takes the port and answers with a time that is so many seconds ahead, or `None` where that is not allowed or taken.
+    pub fn start(ahead: i64) -> Option<Self> {
         let socket = UdpSocket::bind(("127.0.0.1", PORT)).ok()?;
         socket.set_read_timeout(Some(Duration::from_millis(200))).ok()?;
-        let (ahead, ended) = (Arc::new(AtomicI64::new(ahead_seconds)), Arc::new(AtomicBool::new(false)));
+        let ended = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
-            let (ahead, ended) = (Arc::clone(&ahead), Arc::clone(&ended));
+            let ended = Arc::clone(&ended);
             move || {
                 let mut request = [0; 512];
                 while !ended.load(Ordering::Relaxed) {
                     if let Ok((length, from)) = socket.recv_from(&mut request)
                         && length >= 48
                     {
-                        let _ = socket.send_to(&answer(&request, ahead.load(Ordering::Relaxed)), from);
+                        let _ = socket.send_to(&answer(&request, ahead), from);
                     }
                 }
             }
         });
-        Some(Self { ahead, ended, thread: Some(thread) })
+        Some(Self { ended, thread: Some(thread) })
     }
 }
 
 impl Drop for TimeServer {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        self.ahead.store(0, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -21,7 +21,8 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
     let tone = sines(44_100, 0, 20 * 44_100, &[(440.0, 0.3); 2]);
     std::fs::write(music.join("Tön.wav"), wav(44_100, 2, None, Depth::S16, &tone)).expect("a file");
     let file = folder.path().join("stick.img");
-    let made = Command::new(qemu_scripts().join("stick")).arg(&music).arg(&file).status().expect("the script runs");
+    let made =
+        Command::new(qemu_scripts().join("stick")).arg(&music).arg(&file).status().expect("the script runs");
     assert!(made.success());
 
     let card = Card::flashed(&image);
@@ -30,13 +31,18 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
     board.wait_for("three segments", |board| (board.listed().len() >= 3).then_some(()));
     let mut checker = Checker::new(Expectations::new(&["lofi", "midfi", "hifi"]));
     let mut source = HttpSource::new(&format!("{}/live/", board.url()));
-    let mut poll = move || drop(checker.poll(&mut source).unwrap_or_else(|violation| panic!("{violation}")));
+    let mut poll = move || {
+        checker.poll(&mut source).unwrap_or_else(|violation| panic!("{violation}"));
+    };
 
     let mut monitor = board.monitor();
     let drive = json!({"driver": "raw", "node-name": "music", "read-only": true,
         "file": {"driver": "file", "filename": file, "read-only": true}});
     monitor.execute("blockdev-add", drive);
-    monitor.execute("device_add", json!({"driver": "usb-storage", "id": "stick", "drive": "music", "bus": "usb.0"}));
+    monitor.execute(
+        "device_add",
+        json!({"driver": "usb-storage", "id": "stick", "drive": "music", "bus": "usb.0"}),
+    );
     let plugged = Instant::now();
     board.wait_for("the stick's track in the library", |board| {
         poll();
