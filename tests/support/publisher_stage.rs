@@ -112,7 +112,7 @@ impl Parts<'_> {
         });
         let init = vec![Entry::from(&init()); self.renditions.len()];
         let numbers = StateFile::new(self.folder.join("numbers.json"), Durability::Process);
-        let now = u64::try_from(self.clock.unix_millis() / 1_000).unwrap();
+        let now = u64::try_from(self.clock.unix_millis() / 1_000).unwrap_or(0);
         let numbers = Numbers::load(numbers, 3_840, now).unwrap();
         let station = Station::new("Test".into(), self.identity.ipns_name());
         Published::new(Catalogue::new(3_840, parameters.collect(), init, 0), numbers, station)
