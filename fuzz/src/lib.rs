@@ -49,17 +49,17 @@ pub mod ipfs {
     }
 
     pub mod swarm {
+        #[path = "src/bitswap"]
         pub mod bitswap {
-            #[path = "../src/bitswap/message.rs"]
             pub mod message;
         }
 
         #[path = "src/fetch.rs"]
         pub mod fetch;
-        #[path = "src/protobuf.rs"]
-        pub(crate) mod protobuf;
         #[path = "../../../fuzz/src/swarm.rs"]
         pub mod input;
+        #[path = "src/protobuf.rs"]
+        pub(crate) mod protobuf;
     }
 }
 
