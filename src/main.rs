@@ -105,10 +105,12 @@ fn print_wifi(file: &Path) -> Result<(), Failure> {
 }
 
 fn run(args: &RunArgs) -> Result<(), Failure> {
-    let (config, mistake) = match (args.load(), args.without_config()) {
-        (Ok(config), _) => (config, None),
-        (Err(mistake), Some(defaults)) => (defaults.map_err(Failure::Config)?, Some(mistake.to_string())),
-        (Err(mistake), None) => return Err(Failure::Config(mistake)),
+    let (config, mistake) = match args.load() {
+        Ok(config) => (config, None),
+        Err(mistake) => match args.without_config() {
+            Some(defaults) => (defaults.map_err(Failure::Config)?, Some(mistake.to_string())),
+            None => return Err(Failure::Config(mistake)),
+        },
     };
     let bars = MultiProgress::new();
     skywave::logging::init(&config.log, bars.clone());
