@@ -10,6 +10,8 @@
     reason = "a bench talks to whoever runs it"
 )]
 
+#[path = "../tests/support/loopback.rs"]
+mod loopback;
 #[path = "../tests/network/swarm.rs"]
 #[allow(dead_code, reason = "the tests of the network use the rest")]
 mod swarm;

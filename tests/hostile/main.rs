@@ -6,6 +6,7 @@
 #[path = "../support"]
 mod support {
     pub(crate) mod http_client;
+    pub(crate) mod loopback;
     pub(crate) mod station;
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
-use skywave::ipfs::{Block, Dht, Identity, IpfsConfig, Node};
+use skywave::ipfs::{Block, Identity, Node};
 use skywave_swarm::bitswap::message::{self, Builder, Entry, Part};
 use tokio::time::timeout;
 
 use crate::stranger::Stranger;
+use crate::support::loopback::loopback;
 use crate::support::station::PATIENCE;
 
 /// More than a stream takes in before somebody reads it.
@@ -30,16 +31,7 @@ async fn length(stream: &mut (impl futures::AsyncRead + Unpin)) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_reads_slowly_gets_all_of_a_block_that_is_removed_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
-    let config = IpfsConfig {
-        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
-        dht: Dht::Off,
-        bootstrap: Vec::new(),
-        mdns: false,
-        hole_punching: false,
-        upnp: false,
-        ..IpfsConfig::default()
-    };
-    let node = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
+    let node = Node::start(&loopback(), Identity::generate(), folder.path()).await.unwrap();
     let mut bytes = vec![0; BLOCK];
     fastrand::Rng::with_seed(1).fill(&mut bytes);
     let block = Block::raw(bytes);

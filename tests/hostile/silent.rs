@@ -5,11 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use futures::StreamExt;
-use skywave::ipfs::{Dht, Identity, IpfsConfig, Node};
+use skywave::ipfs::{Identity, IpfsConfig, Node};
 use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::support::loopback::loopback;
 use crate::support::station::PATIENCE;
 use crate::target::Target;
 
@@ -115,15 +116,7 @@ async fn swarm_flood() {
 
 /// A node that means well.
 pub(crate) async fn honest() -> (Node, TempDir) {
-    let config = IpfsConfig {
-        listen: Vec::new(),
-        dht: Dht::Off,
-        bootstrap: Vec::new(),
-        mdns: false,
-        hole_punching: false,
-        upnp: false,
-        ..IpfsConfig::default()
-    };
+    let config = IpfsConfig { listen: Vec::new(), ..loopback() };
     let folder = tempfile::tempdir().unwrap();
     (Node::start(&config, Identity::generate(), folder.path()).await.unwrap(), folder)
 }

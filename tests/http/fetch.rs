@@ -12,6 +12,7 @@ use skywave::ipfs::{Block, Dht, Identity, IpfsConfig, Node};
 use tempfile::TempDir;
 
 use super::client::{Client, patiently};
+use super::loopback::loopback;
 use super::station::Station;
 
 /// Another node with blocks of its own, and the station's node, connected to it.
@@ -19,19 +20,6 @@ struct Network {
     other: Node,
     node: Node,
     _folders: (TempDir, TempDir),
-}
-
-/// A node on loopback that looks for nobody.
-pub fn loopback() -> IpfsConfig {
-    IpfsConfig {
-        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
-        dht: Dht::Off,
-        bootstrap: Vec::new(),
-        mdns: false,
-        hole_punching: false,
-        upnp: false,
-        ..IpfsConfig::default()
-    }
 }
 
 async fn connect(one: &Node, other: &Node) {

@@ -7,6 +7,8 @@ mod conformance;
 mod content;
 mod fetch;
 mod limits;
+#[path = "../support/loopback.rs"]
+mod loopback;
 #[path = "../support/name_network.rs"]
 mod name_network;
 mod names;

@@ -20,7 +20,7 @@ use skywave::metrics::Metrics;
 use tempfile::TempDir;
 
 use super::client::{Answer, Client, patiently};
-use super::fetch::loopback;
+use super::loopback::loopback;
 use super::name_network::Network;
 use super::station::{PLAYLIST, Station, ipns_name};
 

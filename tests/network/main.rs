@@ -6,6 +6,8 @@ mod dht;
 mod gossip;
 mod lan;
 mod limits;
+#[path = "../support/loopback.rs"]
+mod loopback;
 mod names;
 mod peers;
 mod private;

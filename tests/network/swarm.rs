@@ -9,6 +9,8 @@ use rust_ipfs::{Multiaddr, PeerId};
 use skywave::ipfs::{Dht, Identity, IpfsConfig, Judge, Network, Node, Verdict};
 use tempfile::TempDir;
 
+use super::loopback::loopback;
+
 /// How long anything may take on a machine that is busy with other things.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
@@ -20,15 +22,7 @@ pub(crate) struct Peer {
 
 /// A DHT server on loopback that looks for nobody.
 pub(crate) fn server() -> IpfsConfig {
-    IpfsConfig {
-        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
-        dht: Dht::Server,
-        bootstrap: Vec::new(),
-        mdns: false,
-        hole_punching: false,
-        upnp: false,
-        ..IpfsConfig::default()
-    }
+    IpfsConfig { dht: Dht::Server, ..loopback() }
 }
 
 pub(crate) fn client() -> IpfsConfig {
