@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::encoder::EncodedBlock;
-pub use crate::encoder::{CodecParameters, NowPlaying};
+pub use crate::encoder::{CodecParameters, NowPlaying, RESERVED};
 use crate::health::StageHealth;
 use crate::metrics::Metrics;
 use crate::supervisor::waiting;
