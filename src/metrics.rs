@@ -5,6 +5,7 @@
 //! or peers, so that the number of series stays bounded.
 
 mod names;
+mod relay;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use names::{NameMetrics, OutcomeLabel, RefusalLabel};
+pub use relay::RelayMetrics;
 
 /// Stands before every name.
 const PREFIX: &str = "skywave";
@@ -114,6 +116,8 @@ pub struct Metrics {
     pub ipns_sequence: Gauge,
     /// IPNS records on their way.
     pub names: NameMetrics,
+    /// What a relay does.
+    pub relay: RelayMetrics,
     /// Media sequence of the newest segment on air.
     pub newest_segment: Gauge,
     /// How far the encoder is ahead of the air clock.
@@ -187,6 +191,7 @@ impl Metrics {
             archive_bytes: Gauge::default(),
             ipns_sequence: Gauge::default(),
             names: NameMetrics::default(),
+            relay: RelayMetrics::default(),
             newest_segment: Gauge::default(),
             lead_seconds: FloatGauge::default(),
             on_air: Gauge::default(),
@@ -216,6 +221,7 @@ impl Metrics {
         metrics.register_audio(&mut registry);
         metrics.register_ipfs(&mut registry);
         metrics.names.register(&mut registry);
+        metrics.relay.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
         metrics.register_network(&mut registry);
