@@ -29,3 +29,4 @@ pub mod retention;
 pub mod service;
 pub mod state;
 pub mod supervisor;
+pub mod sync;
