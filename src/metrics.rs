@@ -359,6 +359,7 @@ mod tests {
             archive_bytes: _,
             ipns_sequence: _,
             names,
+            relay,
             sync,
             listeners: _,
             newest_segment: _,
@@ -395,6 +396,9 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
+        for family in [&relay.trees, &relay.fetches, &relay.reveals] {
+            NameMetrics::count(family, "held");
+        }
         sync.sent("sent");
         sync.refuse("forged");
         network_events.get_or_create(&EventLabel { event: "dials" }).inc();

@@ -322,7 +322,8 @@ impl Relay {
         let segment = following.segment();
         let late = following.read_at.is_some_and(|at| at.elapsed() >= BEGIN_WITHIN_SEGMENTS * segment);
         let mut revealed = false;
-        if following.window.begin(late) {
+        // What a run before left is no news: whether the station is on air, the station must say.
+        if following.heard_at.is_some() && following.window.begin(late) {
             let window = &following.window;
             let aired = window.segments().filter(|s| Some(s.n) <= window.on_air() && s.n >= window.first_listed());
             following.backlog.aired.extend(aired.map(|segment| segment.to_stored()));

@@ -2,18 +2,18 @@
 
 /// How it stands with the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Condition {
+pub(super) struct Condition {
     /// Unix milliseconds of the last sign of life, where it is due again; `None` while all is well.
-    pub silent_since: Option<i64>,
+    pub(super) silent_since: Option<i64>,
     /// Unix milliseconds at which what is held ends.
-    pub lead_ends: Option<i64>,
+    pub(super) lead_ends: Option<i64>,
     /// Unix milliseconds now.
-    pub now: i64,
+    pub(super) now: i64,
 }
 
 impl Condition {
     /// The notice for the owner; `None` while all is well.
-    pub fn notice(&self) -> Option<String> {
+    pub(super) fn notice(&self) -> Option<String> {
         let since = clock_time(self.silent_since?);
         Some(match self.lead_ends.filter(|ends| *ends > self.now) {
             Some(ends) => {

@@ -8,6 +8,7 @@ use cid::Cid;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::DRY_SEGMENTS;
 use super::airtimes::Airtimes;
 use super::signed_tree::{self, SignedTree};
 use super::window::Window;
@@ -120,6 +121,12 @@ impl Following {
         self.learn();
         if let (Some(on_air), Some(due)) = (self.window.on_air(), kept.due_unix_ms) {
             self.airtimes.arrived(on_air, now.monotonic_ms + (due - now.unix_ms));
+        }
+        let dry = i64::try_from((DRY_SEGMENTS * self.segment()).as_millis()).unwrap_or(i64::MAX);
+        let last = self.window.held_until().and_then(|n| self.airtimes.due(n));
+        if last.is_some_and(|last| last + dry < now.monotonic_ms) {
+            // The air has overtaken all that is held.
+            self.window.end();
         }
         self.read_at = Some(Instant::now());
         self.tree = Some(tree);

@@ -9,7 +9,7 @@ use crate::publisher::Station;
 use crate::publisher::index::IndexedSegment;
 
 /// The tree's file where the relay is ahead of what the station has signed: on its own, or before the record came.
-pub fn moved_on(signed: &Bytes, oldest: u64, newest: &IndexedSegment) -> Bytes {
+pub(super) fn moved_on(signed: &Bytes, oldest: u64, newest: &IndexedSegment) -> Bytes {
     let mut station = fields(signed);
     station.insert("on_air".into(), true.into());
     station.insert("oldest".into(), oldest.into());
@@ -19,7 +19,7 @@ pub fn moved_on(signed: &Bytes, oldest: u64, newest: &IndexedSegment) -> Bytes {
 }
 
 /// The file that the relay's own HTTP server gives, made of the tree's; `None` of it before there is one.
-pub fn of_relay(tree: Option<&Bytes>, name: &str, ipns: &str, on_air: bool, addresses: &[String]) -> Bytes {
+pub(super) fn of_relay(tree: Option<&Bytes>, name: &str, ipns: &str, on_air: bool, addresses: &[String]) -> Bytes {
     let base = Station::new(name.to_owned(), ipns.to_owned());
     let mut station = tree.map_or_else(|| fields(&base.to_json()), fields);
     station.insert("role".into(), "relay".into());
@@ -30,11 +30,12 @@ pub fn of_relay(tree: Option<&Bytes>, name: &str, ipns: &str, on_air: bool, addr
     written(station)
 }
 
-/// Addresses of the origin's node, for whoever wants to be connected to it; those of others are left out.
-pub fn addresses(signed: &Bytes, most: usize) -> Vec<String> {
+/// Addresses of the origin's node, whose id is `peer`, for whoever wants to be connected to it.
+pub(super) fn addresses(signed: &Bytes, peer: &str, most: usize) -> Vec<String> {
     let station = fields(signed);
     let texts = station.get("addresses").and_then(Value::as_array).into_iter().flatten();
-    texts.filter_map(Value::as_str).filter(|text| text.len() <= 256).take(most).map(str::to_owned).collect()
+    let its_own = |text: &&str| text.len() <= 256 && text.rsplit('/').next() == Some(peer);
+    texts.filter_map(Value::as_str).filter(its_own).take(most).map(str::to_owned).collect()
 }
 
 fn fields(file: &Bytes) -> Map<String, Value> {
@@ -77,8 +78,9 @@ mod tests {
         assert_eq!((&own["role"], &own["on_air"]), (&"relay".into(), &false.into()));
         assert_eq!((&own["name"], &own["newest"]), (&"Radio".into(), &7.into()));
         assert_eq!(own["addresses"], json!(["/ip4/10.0.0.2/tcp/1"]));
-        assert_eq!(addresses(&signed, 16), ["/ip4/127.0.0.1/tcp/4001/p2p/12D3"]);
-        assert!(addresses(&Bytes::from_static(b"no JSON"), 16).is_empty());
+        assert_eq!(addresses(&signed, "12D3", 16), ["/ip4/127.0.0.1/tcp/4001/p2p/12D3"]);
+        assert!(addresses(&signed, "12D4", 16).is_empty(), "of another node");
+        assert!(addresses(&Bytes::from_static(b"no JSON"), "12D3", 16).is_empty());
         let before = read(&of_relay(None, "Skywave", "k51", false, &[]));
         assert_eq!((&before["name"], &before["ipns"]), (&"Skywave".into(), &"k51".into()));
     }

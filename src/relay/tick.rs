@@ -38,7 +38,8 @@ impl Relay {
             signed_at: self.clock.unix_millis(),
             bytes: record.bytes.clone(),
         }));
-        let addresses = station::addresses(&tree.station, MOST_ADDRESSES);
+        following.tree_blocks.extend(tree.blocks.iter().map(|block| block.cid));
+        let addresses = station::addresses(&tree.station, &self.name.peer_id(), MOST_ADDRESSES);
         self.origin_addresses.send_if_modified(|known| *known != addresses && { *known = addresses; true });
         self.overall.set_signed(record.sequence);
         self.metrics.ipns_sequence.set(i64::try_from(record.sequence).unwrap_or(i64::MAX));

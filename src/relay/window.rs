@@ -112,9 +112,14 @@ impl Window {
         let (Some(on_air), Some((_, newest)), Some(head)) = (self.on_air, self.signed, &self.head) else { return };
         let far = newest.saturating_sub(on_air) > head.playlist_segments as u64;
         if far || !self.segments.contains_key(&on_air) {
-            self.first_listed = on_air + 1;
-            self.on_air = None;
+            self.end();
         }
+    }
+
+    /// The air is over: it begins anew above what was on air.
+    pub fn end(&mut self) {
+        self.first_listed = self.on_air.map_or(self.first_listed, |on_air| on_air + 1);
+        self.on_air = None;
     }
 
     /// The block is held from now on.
