@@ -7,8 +7,10 @@
 
 pub mod airtimes;
 mod condition;
+mod fetching;
 pub mod following;
 pub mod offer;
+mod reading;
 pub mod signed_tree;
 pub mod source;
 mod station;
@@ -26,31 +28,23 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use crate::clock::SharedClock;
 use crate::health::{Health, StageHealth};
 use crate::ipfs::ipns::{Name, Record, SignedRecord};
 use crate::ipfs::names::Newest;
-use crate::ipfs::{Block, Blocks, IpfsError};
+use crate::ipfs::{Blocks, IpfsError};
 use crate::metrics::{Metrics, NameMetrics};
 use crate::publisher::Tick;
-use crate::publisher::stream_tree::{Entry, StreamTree};
+use crate::publisher::stream_tree::StreamTree;
 use crate::state::StateFile;
 use condition::Condition;
+use fetching::Fetched;
 pub use following::{Following, Reading};
-use signed_tree::{ReadError, SignedTree};
-use source::{Reader, Source, is_block};
+use reading::Read;
+use source::Source;
 use window::Step;
 
-/// Blocks that are fetched at a time: enough to fill a line, few enough that the first ones come first.
-const AT_ONCE: usize = 8;
-/// How long one block of media may take before it is asked for anew.
-const MEDIA_PATIENCE: Duration = Duration::from_secs(20);
-/// How long one block of a tree may take before the newest tree is tried instead.
-const TREE_PATIENCE: Duration = Duration::from_secs(6);
-/// Pause after a tree that could not be read.
-const READ_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked how it stands with the origin.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a start looks for the station before it says that it waits.
@@ -128,7 +122,7 @@ pub struct Relay {
 struct Work {
     fetches: JoinSet<Fetched>,
     busy: HashSet<Cid>,
-    reading: JoinSet<(Heard, Result<SignedTree, ReadError>)>,
+    reading: JoinSet<Read>,
     /// The record that is read, or was read last.
     read: Option<Arc<Record>>,
     heard: Option<Heard>,
@@ -140,12 +134,6 @@ struct Work {
 struct Heard {
     record: Arc<Record>,
     at: Instant,
-}
-
-/// How the fetch of a block ended.
-struct Fetched {
-    entry: Entry,
-    outcome: Result<(), &'static str>,
 }
 
 impl Relay {
@@ -175,10 +163,7 @@ impl Relay {
                     self.hear(following, &mut work, record);
                 }
                 Some(fetched) = work.fetches.join_next() => self.fetched(following, &mut work, &ended(fetched)?),
-                Some(read) = work.reading.join_next() => {
-                    let (heard, read) = ended(read)?;
-                    self.take_in(following, &mut work, heard, read).await?;
-                }
+                Some(read) = work.reading.join_next() => self.take_in(following, &mut work, ended(read)?).await?,
                 () = sleep_until(wake.into_iter().flatten().min()) => work.forget_pause(),
                 _ = look.tick() => {
                     self.look(following, began);
@@ -200,130 +185,6 @@ impl Relay {
         if following.window.on_air().is_some() { self.tick(following).await } else { Ok(()) }
     }
 
-    fn hear(&self, following: &mut Following, work: &mut Work, record: Option<Arc<Record>>) {
-        let Some(record) = record else { return };
-        let known = following.record().is_some_and(|known| *known >= record);
-        if !known {
-            let at = Instant::now();
-            following.heard_at = Some(at);
-            work.heard = Some(Heard { record, at });
-            work.read_again_at = None;
-        }
-    }
-
-    /// Reads the tree of the newest record, one at a time; one that takes too long is left for a newer one.
-    fn begin_reading(&self, following: &Following, work: &mut Work) {
-        let Some(heard) = work.heard.clone() else { return };
-        let same = work.read.as_ref() == Some(&heard.record);
-        let paused = work.read_again_at.is_some();
-        if same && (paused || !work.reading.is_empty()) || !same && !work.may_leave_reading() {
-            return;
-        }
-        let again = same;
-        let source = Reader { source: self.source.clone(), patience: TREE_PATIENCE };
-        let known = following.tree.as_ref().map(SignedTree::known_groups).unwrap_or_default();
-        work.read = Some(heard.record.clone());
-        work.reading = JoinSet::new();
-        let reading = async move {
-            let reading = signed_tree::read(&source, heard.record.clone(), &known);
-            let read = match root_to_find(&heard.record).filter(|_| again) {
-                // Nobody who is connected had it: those are looked for who say that they do.
-                Some(root) => {
-                    let find = source.source.find(root);
-                    tokio::pin!(reading);
-                    tokio::select! {
-                        read = &mut reading => read,
-                        () = find => reading.await,
-                    }
-                }
-                None => reading.await,
-            };
-            (heard, read)
-        };
-        work.reading.spawn(reading.in_current_span());
-    }
-
-    async fn take_in(
-        &self,
-        following: &mut Following,
-        work: &mut Work,
-        heard: Heard,
-        read: Result<SignedTree, ReadError>,
-    ) -> Result<(), RelayError> {
-        let tree = match read {
-            Ok(tree) => tree,
-            Err(error) => {
-                let passing = error.is_passing();
-                NameMetrics::count(&self.metrics.relay.trees, if passing { "missing" } else { "refused" });
-                let error = &error as &dyn std::error::Error;
-                if passing {
-                    tracing::debug!(sequence = heard.record.sequence, error, "a tree of the station is not read");
-                    work.read_again_at = Some(Instant::now() + READ_AGAIN);
-                } else {
-                    tracing::warn!(sequence = heard.record.sequence, error, "a tree of the station is refused");
-                    work.heard = None;
-                }
-                return Ok(());
-            }
-        };
-        NameMetrics::count(&self.metrics.relay.trees, "read");
-        if work.heard.as_ref().is_some_and(|newest| newest.record == heard.record) {
-            work.heard = None;
-        }
-        let newest = tree.signed.newest;
-        let advanced = following.tree.as_ref().is_none_or(|before| before.signed.newest < newest);
-        let gone = following.window.take_in(&tree.signed);
-        following.forget(&gone);
-        following.backlog.unlinked.extend(gone);
-        following.learn();
-        if advanced {
-            following.airtimes.arrived(newest, self.millis_at(heard.at));
-        }
-        following.note_announced(heard.at);
-        following.read_at.get_or_insert_with(Instant::now);
-        self.adopt(following, &tree).await?;
-        following.tree = Some(tree);
-        following.changed = true;
-        Ok(())
-    }
-
-    /// Fetches what is missing, the most urgent first.
-    fn begin_fetches(&self, following: &Following, work: &mut Work) {
-        let room = AT_ONCE.saturating_sub(work.fetches.len());
-        if room == 0 {
-            return;
-        }
-        let waits = |entry: &&Entry| !work.busy.contains(&entry.cid) && !following.rests(&entry.cid);
-        let next: Vec<_> = following.window.missing().filter(waits).take(room).copied().collect();
-        for entry in next {
-            if work.busy.insert(entry.cid) {
-                let (source, blocks) = (self.source.clone(), self.blocks.clone());
-                work.fetches.spawn(fetch(source, blocks, entry).in_current_span());
-            }
-        }
-    }
-
-    fn fetched(&self, following: &mut Following, work: &mut Work, fetched: &Fetched) {
-        let cid = fetched.entry.cid;
-        work.busy.remove(&cid);
-        NameMetrics::count(&self.metrics.relay.fetches, fetched.outcome.err().unwrap_or("held"));
-        if fetched.outcome.is_err() {
-            return following.rest(cid);
-        }
-        self.metrics.relay.fetched_bytes.inc_by(fetched.entry.size);
-        if let Some(announced) = following.settle(&cid) {
-            self.metrics.relay.held_after_seconds.observe(announced.elapsed().as_secs_f64());
-        }
-        following.window.hold(cid);
-        if !following.window.media().any(|entry| entry.cid == cid) {
-            // It left the window while it was on its way.
-            following.window.release(&cid);
-            following.backlog.unlinked.push(cid);
-        }
-        let held = following.window.held_until();
-        self.held_until.send_if_modified(|known| std::mem::replace(known, held) != held);
-    }
-
     /// Puts on air what is due.
     async fn reveal_due(&self, following: &mut Following) -> Result<(), RelayError> {
         let segment = following.segment();
@@ -332,11 +193,13 @@ impl Relay {
         // What a run before left is no news: whether the station is on air, the station must say.
         if following.heard_at.is_some() && following.window.begin(late) {
             let window = &following.window;
-            let aired = window.segments().filter(|s| Some(s.n) <= window.on_air() && s.n >= window.first_listed());
+            let aired =
+                window.segments().filter(|s| Some(s.n) <= window.on_air() && s.n >= window.first_listed());
             following.backlog.aired.extend(aired.map(|segment| segment.to_stored()));
             revealed = true;
         }
-        while let Step::Reveal(n) = following.window.step(&following.airtimes, self.millis_at(Instant::now())) {
+        while let Step::Reveal(n) = following.window.step(&following.airtimes, self.millis_at(Instant::now()))
+        {
             self.reveal(following, n);
             revealed = true;
         }
@@ -361,7 +224,11 @@ impl Relay {
         if let Some(before) = before {
             let passed = following.window.segments().filter(|s| s.n > before && s.n < n).count();
             if passed > 0 {
-                tracing::warn!(n, segments = passed, "nobody sent segments in time; the air goes on behind them");
+                tracing::warn!(
+                    n,
+                    segments = passed,
+                    "nobody sent segments in time; the air goes on behind them"
+                );
                 self.metrics.relay.skipped.inc_by(passed as u64);
             }
         }
@@ -431,11 +298,6 @@ impl Work {
         }
     }
 
-    /// Whether a newer record may take the place of the one that is read: readings are short, or hopeless.
-    fn may_leave_reading(&self) -> bool {
-        self.reading.is_empty() || self.heard.as_ref().is_some_and(|heard| heard.at.elapsed() >= TREE_PATIENCE)
-    }
-
     fn forget_pause(&mut self) {
         if self.read_again_at.is_some_and(|at| at <= Instant::now()) {
             self.read_again_at = None;
@@ -446,30 +308,6 @@ impl Work {
 /// What a task gave; tasks are ended with the run alone.
 fn ended<T>(task: Result<T, JoinError>) -> Result<T, RelayError> {
     task.map_err(RelayError::Task)
-}
-
-async fn fetch(source: Arc<dyn Source>, blocks: Blocks, entry: Entry) -> Fetched {
-    let fetched = source.fetch(entry.cid, MEDIA_PATIENCE).await;
-    let outcome = match fetched {
-        Ok(Some(bytes)) if bytes.len() as u64 != entry.size || !is_block(&entry.cid, &bytes) => Err("wrong"),
-        Ok(Some(data)) => {
-            let stored = blocks.put_pinned(&Block { cid: entry.cid, data }).await;
-            stored.map_err(|error| {
-                tracing::error!(cid = %entry.cid, error = &error as &dyn std::error::Error, "a block is not stored");
-                "failed"
-            })
-        }
-        Ok(None) => Err("missing"),
-        Err(error) => {
-            tracing::debug!(cid = %entry.cid, error = &error as &dyn std::error::Error, "a block is not fetched");
-            Err("failed")
-        }
-    };
-    Fetched { entry, outcome }
-}
-
-fn root_to_find(record: &Record) -> Option<Cid> {
-    record.value.strip_prefix("/ipfs/")?.parse().ok()
 }
 
 /// Waits for another record; for ever where nobody searches any more.
@@ -485,6 +323,3 @@ async fn sleep_until(due: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -28,6 +28,7 @@ fn help_names_every_flag_and_command() {
         "--config",
         "--reports",
         "--notices",
+        "--follow",
         "--music",
         "--data",
         "--http",
@@ -41,6 +42,29 @@ fn help_names_every_flag_and_command() {
     ] {
         assert!(out.contains(word), "{word}:\n{out}");
     }
+}
+
+#[test]
+fn a_relay_says_what_it_needs() {
+    let home = Home::new("");
+    let config = home.config().display().to_string();
+    let (code, _, err) = run(&["run", "--config", &config, "--follow", "radio.example.org"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("--follow") && err.contains("k51"), "{err}");
+    let name = "k51qzi5uqu5dk38jn6dt1evawx93fnkqjirh24luhyhyoc9nxpswvc06t8411z";
+    let (code, _, err) = run(&["run", "--config", &config, "--follow", name, "--offline"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("ipfs.offline"), "{err}");
+    std::fs::write(home.config(), format!("follow = \"{name}\"\n")).unwrap();
+    let (code, out, err) = run(&["check-config", &config]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    // A machine does not relay itself.
+    let data = home.data().display().to_string();
+    let (_, out, _) = run(&["init", "--data", &data]);
+    let own = out.split_whitespace().last().unwrap();
+    let (code, _, err) = run(&["run", "--data", &data, "--follow", own, "--http", "127.0.0.1:0"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("own name"), "{err}");
 }
 
 #[test]

@@ -131,8 +131,7 @@ pub async fn read<S: BlockReader>(
     let (renditions, others): (Vec<_>, Vec<_>) =
         links.into_iter().partition(|link| names.contains(link.name.as_str()));
     let others = others.into_iter().map(|l| (l.name, Entry { cid: l.cid, size: l.size })).collect();
-    let mut tree =
-        SignedTree { record, root, station, multivariant, others, signed, blocks: Vec::new() };
+    let mut tree = SignedTree { record, root, station, multivariant, others, signed, blocks: Vec::new() };
     let (made, mut blocks) = tree.make();
     if made.root != root {
         // Made by a program that does some of it in another way: its folders are read instead of being made again.
@@ -149,8 +148,7 @@ impl SignedTree {
     /// The tree as this program makes it of the same segments, and its blocks without media.
     fn make(&self) -> (StreamTree, Vec<Block>) {
         let Signed { head, oldest, newest, .. } = &self.signed;
-        let window =
-            LiveWindow::of_index(self.signed.segments(), *oldest, *newest, head.playlist_segments);
+        let window = LiveWindow::of_index(self.signed.segments(), *oldest, *newest, head.playlist_segments);
         let contents = Contents {
             head,
             window: &window,
@@ -164,7 +162,11 @@ impl SignedTree {
 
     /// The files of the index by their CIDs.
     pub fn known_groups(&self) -> KnownGroups {
-        self.signed.groups.values().map(|(block, group)| (block.cid, (block.clone(), group.clone()))).collect()
+        self.signed
+            .groups
+            .values()
+            .map(|(block, group)| (block.cid, (block.clone(), group.clone())))
+            .collect()
     }
 }
 
@@ -280,3 +282,6 @@ impl<S: BlockReader> BlockReader for Recorder<S> {
         Ok(data)
     }
 }
+
+#[cfg(test)]
+mod tests;

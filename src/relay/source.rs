@@ -62,7 +62,9 @@ impl BlockReader for Reader {
         let fetched = self.source.fetch(*cid, self.patience).await;
         match fetched.map_err(|source| UnixFsError::Store { cid: *cid, source })? {
             Some(bytes) if is_block(cid, &bytes) => Ok(bytes),
-            Some(_) => Err(UnixFsError::Invalid { cid: *cid, reason: "its bytes are not those that it names" }),
+            Some(_) => {
+                Err(UnixFsError::Invalid { cid: *cid, reason: "its bytes are not those that it names" })
+            }
             None => Err(UnixFsError::NotFetched { cid: *cid, reason: NotFetched::Timeout }),
         }
     }

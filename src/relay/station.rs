@@ -19,7 +19,13 @@ pub(super) fn moved_on(signed: &Bytes, oldest: u64, newest: &IndexedSegment) -> 
 }
 
 /// The file that the relay's own HTTP server gives, made of the tree's; `None` of it before there is one.
-pub(super) fn of_relay(tree: Option<&Bytes>, name: &str, ipns: &str, on_air: bool, addresses: &[String]) -> Bytes {
+pub(super) fn of_relay(
+    tree: Option<&Bytes>,
+    name: &str,
+    ipns: &str,
+    on_air: bool,
+    addresses: &[String],
+) -> Bytes {
     let base = Station::new(name.to_owned(), ipns.to_owned());
     let mut station = tree.map_or_else(|| fields(&base.to_json()), fields);
     station.insert("role".into(), "relay".into());

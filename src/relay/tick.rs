@@ -40,7 +40,12 @@ impl Relay {
         }));
         following.tree_blocks.extend(tree.blocks.iter().map(|block| block.cid));
         let addresses = station::addresses(&tree.station, &self.name.peer_id(), MOST_ADDRESSES);
-        self.origin_addresses.send_if_modified(|known| *known != addresses && { *known = addresses; true });
+        self.origin_addresses.send_if_modified(|known| {
+            *known != addresses && {
+                *known = addresses;
+                true
+            }
+        });
         self.overall.set_signed(record.sequence);
         self.metrics.ipns_sequence.set(i64::try_from(record.sequence).unwrap_or(i64::MAX));
         Ok(())

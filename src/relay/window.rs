@@ -109,7 +109,9 @@ impl Window {
     /// With a whole playlist between what is on air here and what is there, the air begins anew behind a jump. Numbers
     /// never go back.
     fn begin_anew_if_far_behind(&mut self) {
-        let (Some(on_air), Some((_, newest)), Some(head)) = (self.on_air, self.signed, &self.head) else { return };
+        let (Some(on_air), Some((_, newest)), Some(head)) = (self.on_air, self.signed, &self.head) else {
+            return;
+        };
         let far = newest.saturating_sub(on_air) > head.playlist_segments as u64;
         if far || !self.segments.contains_key(&on_air) {
             self.end();
@@ -167,7 +169,9 @@ impl Window {
     /// Begins the air with what the signed tree has on air: as soon as all of its playlist is held, or at least what a
     /// player needs where the relay shall wait no longer. `true` when it did.
     pub fn begin(&mut self, wait_no_longer: bool) -> bool {
-        let (None, Some((_, newest)), Some(head)) = (self.on_air, self.signed, &self.head) else { return false };
+        let (None, Some((_, newest)), Some(head)) = (self.on_air, self.signed, &self.head) else {
+            return false;
+        };
         if !head.renditions.iter().all(|rendition| self.held.contains(&rendition.init.cid)) {
             return false;
         }

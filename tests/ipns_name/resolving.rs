@@ -249,3 +249,36 @@ async fn a_record_with_the_longest_ttl_goes_when_it_expires() {
     assert!(rig.sequence(&identity).await.is_err());
     rig.cancel.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_followed_name_gives_each_better_record_whichever_way_it_comes() {
+    let rig = Rig::start(31);
+    let identity = Identity::generate();
+    let (name, key) = (identity.name(), identity.name().routing_key());
+    let mut newest = rig.resolver.follow(&name);
+    let sequence = |record: &Option<Arc<Record>>| record.as_ref().map(|record| record.sequence);
+    // Found by a search, which goes on until somebody has it.
+    sleep(seconds(40)).await;
+    assert_eq!(sequence(&newest.borrow_and_update()), None);
+    rig.network.plant(key, signed(&identity, 5, &rig.clock, seconds(86_400)).bytes);
+    sleep(seconds(60)).await;
+    assert_eq!(sequence(&newest.borrow_and_update()), Some(5));
+    // By gossip, though nobody resolves the name and others crowd the topics.
+    for _ in 0..80 {
+        let _ = rig.resolver.known(&Identity::generate().name());
+    }
+    sleep(seconds(2)).await;
+    let told = signed(&identity, 6, &rig.clock, seconds(86_400));
+    rig.peer.publish(&name.topic(), told.bytes).await.unwrap();
+    sleep(seconds(1)).await;
+    assert_eq!(sequence(&newest.borrow_and_update()), Some(6));
+    // By another part of the program; an older one changes nothing.
+    for (number, better) in [(9, true), (8, false)] {
+        let bytes = signed(&identity, number, &rig.clock, seconds(86_400)).bytes;
+        let record = Record::verify(&name, &bytes).unwrap();
+        assert_eq!(rig.resolver.offer(&name, record), better, "{number}");
+    }
+    assert_eq!(sequence(&newest.borrow()), Some(9));
+    assert_eq!(sequence(&rig.resolver.follow(&name).borrow()), Some(9), "a second follower begins with it");
+    rig.cancel.cancel();
+}

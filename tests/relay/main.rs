@@ -7,9 +7,11 @@ mod support {
     pub(crate) mod checker;
     pub(crate) mod http_client;
     pub(crate) mod loopback;
+    pub(crate) mod name_network;
     pub(crate) mod publisher_stage;
     pub(crate) mod relay_rig;
 }
 
 mod nodes;
+mod offering;
 mod simulated;

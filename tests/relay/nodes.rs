@@ -27,8 +27,7 @@ const RENDITIONS: [&str; 2] = ["lofi", "midfi"];
 fn config(data: &Path) -> Config {
     let mut config = Config { ipfs: loopback(), ..Config::default() };
     config.station.data = data.to_owned();
-    let rendition =
-        |name: &str, bitrate| Rendition { name: name.into(), bitrate, afterburner: false };
+    let rendition = |name: &str, bitrate| Rendition { name: name.into(), bitrate, afterburner: false };
     config.encoder.rendition = vec![rendition("lofi", 32_000), rendition("midfi", 64_000)];
     (config.hls.segment, config.hls.lead, config.hls.playlist) = (SEGMENT, LEAD, Duration::from_secs(20));
     config.hls.ident_lead = LEAD;
@@ -55,7 +54,9 @@ async fn wait_for<T>(what: &str, appliance: &Appliance, mut look: impl AsyncFnMu
 
 async fn get(appliance: &Appliance, path: &str) -> Response {
     let url = format!("http://{}{path}", appliance.address());
-    tokio::task::spawn_blocking(move || http_client::get(&url, Duration::from_secs(10)).unwrap()).await.unwrap()
+    tokio::task::spawn_blocking(move || http_client::get(&url, Duration::from_secs(10)).unwrap())
+        .await
+        .unwrap()
 }
 
 async fn text(appliance: &Appliance, path: &str) -> String {
@@ -137,19 +138,23 @@ async fn a_relay_on_the_network_serves_the_same_stream_and_outlasts_its_origin()
     assert_eq!(report.off_air_reason.as_deref(), Some("waiting for the origin"));
     assert!(report.notices["origin"].contains("unreachable"), "{report:#?}");
     let played = newest(&relay) - last;
-    assert!(played as f64 * SEGMENT.as_secs_f64() > lead - 2.0 * SEGMENT.as_secs_f64(), "{played} of {lead} s");
+    assert!(
+        played as f64 * SEGMENT.as_secs_f64() > lead - 2.0 * SEGMENT.as_secs_f64(),
+        "{played} of {lead} s"
+    );
     let took = cut_at.elapsed().as_secs_f64();
-    assert!(took > lead - SEGMENT.as_secs_f64() && took < lead + 6.0 * SEGMENT.as_secs_f64(), "{took} s of {lead} s");
+    assert!(
+        took > lead - SEGMENT.as_secs_f64() && took < lead + 6.0 * SEGMENT.as_secs_f64(),
+        "{took} s of {lead} s"
+    );
     let before = newest(&relay);
 
     // It is back under the same address, and is heard again without anybody's doing.
     let origin = start(&ours).await;
     wait_for("the air again", &relay, async || relay.health().ready().then_some(())).await;
     assert!(newest(&relay) > before);
-    wait_for("well again", &relay, async || {
-        (relay.health().report().status == Status::OnAir).then_some(())
-    })
-    .await;
+    wait_for("well again", &relay, async || (relay.health().report().status == Status::OnAir).then_some(()))
+        .await;
     let same = wait_for("the same newest segment", &relay, async || playlists(&origin, &relay).await).await;
     assert_eq!(same[0].lines().last(), same[1].lines().last());
     relay.stop().await;

@@ -88,7 +88,10 @@ async fn cut_off_it_plays_its_lead_at_the_right_times_says_so_and_picks_up_when_
     let report = relay.health.report();
     assert_eq!(report.status, Status::Degraded, "{report:#?}");
     let words = &report.notices["origin"];
-    assert!(words.starts_with("the origin is unreachable since ") && words.contains("the lead lasts until"), "{words}");
+    assert!(
+        words.starts_with("the origin is unreachable since ") && words.contains("the lead lasts until"),
+        "{words}"
+    );
     assert!(report.on_air);
     relay.wait_for(held).await;
     // Not one is missing, and each came at its time, which nobody told.
@@ -219,7 +222,11 @@ async fn a_restart_goes_on_at_once_without_a_hole_also_while_the_origin_is_cut_o
         relay.wait_for(before).await;
         assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
         if relay.newest() == before {
-            assert_eq!(relay.file(before, "hifi/live.m3u8").await.unwrap(), playlist, "cut {cut} crash {crash}");
+            assert_eq!(
+                relay.file(before, "hifi/live.m3u8").await.unwrap(),
+                playlist,
+                "cut {cut} crash {crash}"
+            );
         }
         relay.wait_for(before + 8).await;
         assert_on_time(&relay, &origin, before + 2, before + 8);

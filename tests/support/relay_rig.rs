@@ -440,7 +440,9 @@ fn gossip(
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
-            if records.is_closed() || timeout(Duration::from_millis(100), from.changed()).await.is_ok_and(|c| c.is_err()) {
+            if records.is_closed()
+                || timeout(Duration::from_millis(100), from.changed()).await.is_ok_and(|c| c.is_err())
+            {
                 return;
             }
             sleep(Duration::from_millis(30)).await;
