@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use source_code::{Token, code, from_root, module_of, paths};
 
 /// Everything but the ground floor and the wiring, and whose types it may name.
-const STAGES: [(&str, &[&str]); 16] = [
+const STAGES: [(&str, &[&str]); 17] = [
     ("audio", &[]),
     ("library", &["audio"]),
     ("player", &["library", "audio"]),
     ("encoder", &["player", "audio"]),
     ("hls", &["encoder"]),
     ("publisher", &["hls", "ipfs"]),
+    ("relay", &["publisher", "ipfs"]),
     ("retention", &["publisher", "ipfs"]),
     ("archive", &["publisher", "ipfs"]),
     ("mirror", &["publisher", "ipfs"]),
@@ -42,7 +43,7 @@ const WIRING: [&str; 5] = ["appliance", "car_command", "command_line", "main", "
 const GATEWAY: &str = "http/gateway";
 
 /// Takes no runtime, no file, no socket and no clock: its tests need none either.
-const PURE: [&str; 55] = [
+const PURE: [&str; 59] = [
     "archive/car.rs",
     "archive/day.rs",
     "archive/index.rs",
@@ -87,6 +88,10 @@ const PURE: [&str; 55] = [
     "publisher/live_window.rs",
     "publisher/station.rs",
     "publisher/stream_tree.rs",
+    "relay/airtimes.rs",
+    "relay/condition.rs",
+    "relay/station.rs",
+    "relay/window.rs",
     "retention/window.rs",
     "supervisor/backoff.rs",
     "ipfs/signature.rs",
