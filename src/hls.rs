@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
-pub use crate::encoder::{CodecParameters, NowPlaying};
+pub use crate::encoder::{CodecParameters, NowPlaying, RESERVED};
 use crate::encoder::{EncodedBlock, Source};
 use crate::health::StageHealth;
 use crate::metrics::Metrics;
