@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::audio::{CHANNELS, SAMPLE_RATE};
 use crate::health::StageHealth;
 use crate::player::PcmBlock;
-pub use crate::player::{BLOCK_FRAMES, NowPlaying};
+pub use crate::player::{BLOCK_FRAMES, NowPlaying, Source};
 use crate::supervisor::waiting;
 use aac::{AacEncoder, AacError, FRAME_SAMPLES};
 
