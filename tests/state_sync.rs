@@ -8,14 +8,18 @@ mod loopback;
 mod swarm;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use skywave::appliance::Appliance;
 use skywave::clock::{ClockTrust, SystemClock};
+use skywave::config::Config;
 use skywave::health::Health;
 use skywave::ipfs::ipns::{self, SignedRecord};
 use skywave::ipfs::names::Resolver;
+use skywave::ipfs::unixfs::BlockReader;
 use skywave::ipfs::{Block, Identity};
 use skywave::metrics::Metrics;
 use skywave::publisher::{Announced, Relay};
@@ -179,6 +183,53 @@ async fn three_nodes_come_to_know_each_other_and_the_station() {
     let health = origin.health.report().sync.unwrap();
     assert_eq!((health.role, health.nodes, health.relays), ("origin", 2, 2));
     assert!(other.metrics.encode().contains("skywave_sync_nodes 2\n"));
+}
+
+/// A whole station that keeps to this machine.
+async fn appliance(folder: &Path) -> Appliance {
+    let mut config = Config::default();
+    config.station.data = folder.to_owned();
+    config.ipfs = client();
+    config.http.listen = ([127, 0, 0, 1], 0).into();
+    config.http.public = vec!["http://192.0.2.1".into()];
+    config.hls.lead = Duration::from_secs(10);
+    Appliance::start(&config, Arc::new(SystemClock::new(ClockTrust::Trusted))).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_station_tells_what_it_announced_and_names_its_relay_in_the_signed_tree() {
+    let folder = tempfile::tempdir().unwrap();
+    let station = appliance(folder.path()).await;
+    let identity = station.node().identity().clone();
+    let peer = start(&client()).await;
+    peer.network().dial(&swarm::address(station.node()).await).await.unwrap();
+    let relay = Node::relay(peer, &identity, u64::MAX - 10, &["http://192.0.2.2:8080"]);
+    let facts = until("a word of the station with what is ahead of air", || async {
+        let facts = relay.state().station()?.facts.clone();
+        (facts.ahead > facts.newest && facts.now_playing.is_some()).then_some(facts)
+    });
+    let facts = facts.await;
+    let group = station.node().blocks().read(facts.index.last().unwrap()).await.unwrap();
+    let group: serde_json::Value = serde_json::from_slice(&group).unwrap();
+    let last = group["segments"].as_array().unwrap().last().unwrap()["n"].as_u64();
+    assert_eq!(last, facts.ahead, "the index reaches as far as the station says");
+    let told = &relay.knows()[&identity.name().peer_id()];
+    assert_eq!((told.role.as_str(), &told.http[..]), ("origin", &["http://192.0.2.1".to_owned()][..]));
+    assert!(told.swarm[0].starts_with("/ip4/127.0.0.1/tcp/"), "{:?}", told.swarm);
+    let named = until("the relay in station.json", || async {
+        let entry = station.tree().borrow().as_ref()?.entries["station.json"];
+        let json = station.node().blocks().read(&entry.cid).await.ok()?;
+        let json: serde_json::Value = serde_json::from_slice(&json).ok()?;
+        let relays = json["relays"].as_array()?.clone();
+        (!relays.is_empty()).then_some(relays)
+    });
+    let http = ["http://192.0.2.2:8080"];
+    let wanted = serde_json::json!([{ "peer": relay.id(), "http": http, "listeners": 0 }]);
+    assert_eq!(serde_json::Value::from(named.await), wanted);
+    let health = station.health().report().sync.unwrap();
+    assert_eq!((health.role, health.nodes, health.relays), ("origin", 1, 1));
+    relay.cancel.cancel();
+    station.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
