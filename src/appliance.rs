@@ -2,6 +2,7 @@
 
 mod board;
 mod restore;
+mod sync;
 mod wiring;
 
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::player::PlayerHandle;
 use crate::publisher::stream_tree::StreamTree;
 use crate::state::StateError;
+use crate::sync::SyncHandle;
 use wiring::{Names, Parts, Stage, Wiring};
 
 /// How long the stages may take to drain, all together.
@@ -97,6 +99,7 @@ pub struct Appliance {
     player: PlayerHandle,
     tree: watch::Receiver<Option<Arc<StreamTree>>>,
     names: Names,
+    sync: Option<SyncHandle>,
     health: Health,
     node: Arc<Node>,
     /// Cancelled in this order, each awaited before the next.
@@ -124,16 +127,17 @@ impl Appliance {
         let mut wiring = Wiring::new(&parts);
         let (library, player, pcm) = wiring.library_and_player(&parts);
         let segments = wiring.encoder_and_hls(&parts, &restored, pcm);
-        let (content, names) = wiring.publisher_and_retention(&parts, restored, segments);
+        let (content, names, ends) = wiring.publisher_and_retention(&parts, restored, segments);
         wiring.mirrors(&parts, &content);
         let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
         wiring.http(&parts, bound, content);
+        let sync = wiring.sync(&parts, address, ends);
         wiring.peers(&parts, peers);
         wiring.follow_library(&parts, library.snapshot());
         wiring.follow_conditions(&parts);
         wiring.button_and_leds(&parts, player.clone());
         let stages = wiring.into_stages();
-        Ok(Self { address, ipns_name, library, player, tree, names, health, node, stages })
+        Ok(Self { address, ipns_name, library, player, tree, names, sync, health, node, stages })
     }
 
     /// Where the web server listens.
@@ -164,6 +168,11 @@ impl Appliance {
     /// Resolves names of others; `None` where there is no network.
     pub fn resolver(&self) -> Option<&Resolver> {
         self.names.resolver.as_ref()
+    }
+
+    /// The station's other nodes; `None` where there is no network.
+    pub fn sync(&self) -> Option<&SyncHandle> {
+        self.sync.as_ref()
     }
 
     /// What the stages say of themselves.

@@ -7,9 +7,11 @@
 //! board whose clock is set late tells the right times from then on, also for what happened before.
 
 mod conditions;
+mod listeners;
 mod mirrors;
 mod name;
 mod notices;
+mod sync;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 pub use conditions::{ClockState, Conditions};
 pub use mirrors::{MirrorHealth, MirrorReport, MirrorState};
 pub use name::NameReport;
+pub use sync::SyncReport;
 
 /// Bounds the list of unplayable files in a report; all of them are counted.
 pub const MAX_UNPLAYABLE_SHOWN: usize = 100;
@@ -45,6 +48,8 @@ struct Inner {
     library: LibraryHealth,
     unplayable_count: usize,
     name: name::NameState,
+    listeners: listeners::Listeners,
+    sync: Option<sync::SyncState>,
     notices: BTreeMap<String, String>,
     conditions: Conditions,
 }
@@ -138,6 +143,11 @@ pub struct Report {
     pub library: LibraryReport,
     /// The station's IPNS name.
     pub name: NameReport,
+    /// Clients that play from this node.
+    pub listeners: u64,
+    /// The station's other nodes; left out where there is no network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncReport>,
     /// What else an owner should know, one line by its key.
     pub notices: BTreeMap<String, String>,
     /// Network, clock, updating, stopping: keys of the top level.
@@ -217,6 +227,8 @@ impl Health {
             library: LibraryHealth::default(),
             unplayable_count: 0,
             name: name::NameState::default(),
+            listeners: listeners::Listeners::default(),
+            sync: None,
             notices: BTreeMap::new(),
             conditions: Conditions::default(),
         };
@@ -282,7 +294,8 @@ impl Health {
     /// A consistent snapshot of everything.
     pub fn report(&self) -> Report {
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let inner = self.lock();
+        let mut inner = self.lock();
+        let listeners = inner.listeners.count(now);
         let stages: Vec<_> = inner.stages.iter().map(|stage| stage.report(now, wall)).collect();
         Report {
             status: inner.status(&stages),
@@ -298,6 +311,8 @@ impl Health {
             mirrors: inner.mirrors.iter().map(|mirror| mirror.report(now, wall)).collect(),
             library: inner.library_report(),
             name: inner.name.report(now, wall),
+            listeners,
+            sync: inner.sync.map(|sync| sync.report(now, wall)),
             notices: inner.notices.clone(),
             conditions: inner.conditions,
         }

@@ -5,6 +5,7 @@
 //! or peers, so that the number of series stays bounded.
 
 mod names;
+mod sync;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use names::{NameMetrics, OutcomeLabel, RefusalLabel};
+pub use sync::{ReasonLabel, SyncMetrics};
 
 /// Stands before every name.
 const PREFIX: &str = "skywave";
@@ -114,6 +116,10 @@ pub struct Metrics {
     pub ipns_sequence: Gauge,
     /// IPNS records on their way.
     pub names: NameMetrics,
+    /// State messages of the station's nodes.
+    pub sync: SyncMetrics,
+    /// Clients that play from this node.
+    pub listeners: Gauge,
     /// Media sequence of the newest segment on air.
     pub newest_segment: Gauge,
     /// How far the encoder is ahead of the air clock.
@@ -187,6 +193,8 @@ impl Metrics {
             archive_bytes: Gauge::default(),
             ipns_sequence: Gauge::default(),
             names: NameMetrics::default(),
+            sync: SyncMetrics::default(),
+            listeners: Gauge::default(),
             newest_segment: Gauge::default(),
             lead_seconds: FloatGauge::default(),
             on_air: Gauge::default(),
@@ -216,6 +224,7 @@ impl Metrics {
         metrics.register_audio(&mut registry);
         metrics.register_ipfs(&mut registry);
         metrics.names.register(&mut registry);
+        metrics.sync.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
         metrics.register_network(&mut registry);
@@ -285,6 +294,7 @@ impl Metrics {
         registry.register("http_requests", "Responses by route and status", requests);
         let bytes = self.http_response_bytes.clone();
         registry.register("http_response_bytes", "Bytes of response bodies", bytes);
+        registry.register("listeners", "Clients that play from this node", self.listeners.clone());
         registry.register("http_connections", "Open connections", self.http_connections.clone());
         let refused = self.http_connections_refused.clone();
         registry.register("http_connections_refused", "Connections beyond the limit", refused);
@@ -343,6 +353,8 @@ mod tests {
             archive_bytes: _,
             ipns_sequence: _,
             names,
+            sync,
+            listeners: _,
             newest_segment: _,
             lead_seconds: _,
             on_air: _,
@@ -377,6 +389,8 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
+        sync.sent("sent");
+        sync.refuse("forged");
         network_events.get_or_create(&EventLabel { event: "dials" }).inc();
         gateway_refusals.get_or_create(&LimitLabel { reason: "fetch_bytes" }).inc();
         mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();

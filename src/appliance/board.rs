@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 impl Wiring {
     /// Carries the states of network and clock to health.
     pub(super) fn follow_conditions(&mut self, parts: &Parts<'_>) {
-        let (health, clock) = (parts.health.clone(), parts.clock.clone());
+        let (health, clock, metrics) = (parts.health.clone(), parts.clock.clone(), parts.metrics.clone());
         self.spawn("conditions", |cancel| async move {
             let mut every = tokio::time::interval(LOOK_EVERY);
             loop {
@@ -32,6 +32,7 @@ impl Wiring {
                     _ = every.tick() => {
                         health.set_network(SystemNetwork.state());
                         health.set_clock(clock.synchronised().into());
+                        metrics.listeners.set(i64::try_from(health.listeners()).unwrap_or(i64::MAX));
                     }
                 }
             }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span};
 
 use super::restore::Restored;
+use super::sync::SyncEnds;
 use crate::archive::lending::Lending;
 use crate::archive::{Archive, ArchiveSettings, Kept, Rendition, Store};
 use crate::clock::SharedClock;
@@ -36,6 +37,7 @@ use crate::publisher::stream_tree::Entry;
 use crate::publisher::{Published, Publisher, PublisherSettings, Station, codecs};
 use crate::retention::Retention;
 use crate::supervisor::Supervisor;
+use crate::sync::{self, Part};
 
 /// Blocks and segments that wait between two stages.
 const CHANNEL: usize = 2;
@@ -179,12 +181,14 @@ impl Wiring {
         parts: &Parts<'_>,
         restored: Restored,
         segments: mpsc::Receiver<Segment>,
-    ) -> (Content, Names) {
+    ) -> (Content, Names, SyncEnds) {
         let (config, identity) = (parts.config, parts.node.identity().clone());
         let ipns_name = identity.ipns_name();
         let (tree_sender, tree) = watch::channel(None);
         let (station_sender, station) = watch::channel(Bytes::new());
         let (address_sender, addresses) = watch::channel(Vec::new());
+        let (relays_sender, relays) = watch::channel(Vec::new());
+        let (announced_sender, announced) = watch::channel(None);
         let (keep_sender, keep_from) = watch::channel(0);
         let (record_sender, record) = watch::channel(None);
         let (seen_sender, highest_seen) = watch::channel(0);
@@ -199,6 +203,8 @@ impl Wiring {
         let retention = self.retention(parts, keep_sender, ticks, to_archive, aired);
         let station_name = Station::new(config.station.name.clone(), ipns_name.clone());
         let published = Published::new(restored.catalogue, restored.numbers, station_name);
+        let origin = sync::Origin { announced, record: record.clone(), relays: relays_sender };
+        let ends = SyncEnds { name: identity.name(), part: Part::Origin(origin), swarm: addresses.clone() };
         let report = parts.health.stage("publisher", Some(STALL_AFTER));
         let publisher = Arc::new(Publisher {
             settings: publisher_settings(config),
@@ -211,9 +217,11 @@ impl Wiring {
             input: Arc::new(Mutex::new(segments)),
             keep_from,
             archive: archive_link,
+            relays,
             addresses,
             tree: tree_sender,
             record: record_sender,
+            announced: announced_sender,
             highest_seen,
             station_json: station_sender,
             ticks: tick_sender,
@@ -247,7 +255,7 @@ impl Wiring {
             health: parts.health.clone(),
             metrics: parts.metrics.clone(),
         };
-        (content, Names { record, resolver })
+        (content, Names { record, resolver }, ends)
     }
 
     /// Brings records to the network and resolves foreign names; where there is no network, nothing.

@@ -130,6 +130,12 @@ impl Resolver {
         Some(known)
     }
 
+    /// Takes in a verified record of `name` that came another way than by its topic; `true` when it is better than what
+    /// was known.
+    pub fn offer(&self, name: &Name, record: Record) -> bool {
+        self.inner.cache().offer(*name, record, std_now(), self.inner.clock.unix_millis())
+    }
+
     /// Listens to the topics of names that were resolved, until `cancel` fires.
     ///
     /// # Errors
