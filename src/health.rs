@@ -51,6 +51,7 @@ struct Inner {
     listeners: listeners::Listeners,
     sync: Option<sync::SyncState>,
     notices: BTreeMap<String, String>,
+    follows: Option<String>,
     conditions: Conditions,
 }
 
@@ -150,6 +151,9 @@ pub struct Report {
     pub sync: Option<SyncReport>,
     /// What else an owner should know, one line by its key.
     pub notices: BTreeMap<String, String>,
+    /// IPNS name of the station that this node relays; left out on a station of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
     /// Network, clock, updating, stopping: keys of the top level.
     #[serde(flatten)]
     pub conditions: Conditions,
@@ -230,6 +234,7 @@ impl Health {
             listeners: listeners::Listeners::default(),
             sync: None,
             notices: BTreeMap::new(),
+            follows: None,
             conditions: Conditions::default(),
         };
         Health { inner: Arc::new(Mutex::new(inner)) }
@@ -314,6 +319,7 @@ impl Health {
             listeners,
             sync: inner.sync.map(|sync| sync.report(now, wall)),
             notices: inner.notices.clone(),
+            follows: inner.follows.clone(),
             conditions: inner.conditions,
         }
     }
@@ -321,6 +327,13 @@ impl Health {
     /// A panic elsewhere while the lock was held leaves plain values behind, so they stay readable.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Report {
+    /// Whether a station of its own plays its ident, for want of music.
+    pub fn plays_ident(&self) -> bool {
+        self.library.tracks == 0 && self.follows.is_none()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod names;
 pub mod node;
 pub mod peers;
 pub mod private_network;
+pub mod providers;
 pub mod signature;
 mod stored_records;
 pub mod traversal;

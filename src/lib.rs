@@ -24,6 +24,7 @@ pub mod network;
 pub mod notices;
 pub mod player;
 pub mod publisher;
+pub mod relay;
 pub mod retention;
 pub mod service;
 pub mod state;

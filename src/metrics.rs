@@ -5,6 +5,7 @@
 //! or peers, so that the number of series stays bounded.
 
 mod names;
+mod relay;
 mod sync;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use names::{NameMetrics, OutcomeLabel, RefusalLabel};
+pub use relay::RelayMetrics;
 pub use sync::{ReasonLabel, SyncMetrics};
 
 /// Stands before every name.
@@ -116,6 +118,8 @@ pub struct Metrics {
     pub ipns_sequence: Gauge,
     /// IPNS records on their way.
     pub names: NameMetrics,
+    /// What a relay does.
+    pub relay: RelayMetrics,
     /// State messages of the station's nodes.
     pub sync: SyncMetrics,
     /// Clients that play from this node.
@@ -193,6 +197,7 @@ impl Metrics {
             archive_bytes: Gauge::default(),
             ipns_sequence: Gauge::default(),
             names: NameMetrics::default(),
+            relay: RelayMetrics::default(),
             sync: SyncMetrics::default(),
             listeners: Gauge::default(),
             newest_segment: Gauge::default(),
@@ -224,6 +229,7 @@ impl Metrics {
         metrics.register_audio(&mut registry);
         metrics.register_ipfs(&mut registry);
         metrics.names.register(&mut registry);
+        metrics.relay.register(&mut registry);
         metrics.sync.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
@@ -353,6 +359,7 @@ mod tests {
             archive_bytes: _,
             ipns_sequence: _,
             names,
+            relay,
             sync,
             listeners: _,
             newest_segment: _,
@@ -389,6 +396,9 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
+        for family in [&relay.trees, &relay.fetches, &relay.reveals] {
+            NameMetrics::count(family, "held");
+        }
         sync.sent("sent");
         sync.refuse("forged");
         network_events.get_or_create(&EventLabel { event: "dials" }).inc();

@@ -372,14 +372,17 @@ impl Publisher {
     fn build(&self, published: &mut Published) -> (StreamTree, Vec<Block>) {
         let catalogue = &published.catalogue;
         let multivariant = MultivariantPlaylist { variants: variants(catalogue) };
+        let head = self.head(catalogue);
+        let files = published.index.update(&head, &catalogue.window);
         let contents = Contents {
-            head: &self.head(catalogue),
+            head: &head,
             window: &catalogue.window,
+            index: files.map(|(group, block)| (group, block.clone())).collect(),
             multivariant: multivariant.to_string().into(),
             station: published.station.to_json(),
             others: self.archive.borrow().map(|archive| (ARCHIVE.to_owned(), archive)).into_iter().collect(),
         };
-        contents.tree(&mut published.index)
+        contents.tree()
     }
 
     fn head(&self, catalogue: &Catalogue) -> Head {

@@ -40,7 +40,7 @@ impl Wiring {
     }
 
     /// The lights stop last of all, so that they show that the station is ending.
-    pub(super) fn button_and_leds(&mut self, parts: &Parts<'_>, player: PlayerHandle) {
+    pub(super) fn button_and_leds(&mut self, parts: &Parts<'_>, player: Option<PlayerHandle>) {
         let tree = DeviceTree::read(&DEVICE_TREE);
         let (understood_sender, understood) = watch::channel(0);
         self.button(parts, player, &tree, understood_sender);
@@ -60,7 +60,7 @@ impl Wiring {
     fn button(
         &mut self,
         parts: &Parts<'_>,
-        player: PlayerHandle,
+        player: Option<PlayerHandle>,
         tree: &DeviceTree,
         understood: watch::Sender<u64>,
     ) {
@@ -89,10 +89,12 @@ impl Wiring {
 }
 
 /// What each press does.
-fn act(parts: &Parts<'_>, player: PlayerHandle) -> Act {
+fn act(parts: &Parts<'_>, player: Option<PlayerHandle>) -> Act {
     let (health, button) = (parts.health.clone(), parts.config.button.clone());
     Arc::new(move |press| {
         if press == Press::Skip {
+            // A relay plays what the station plays.
+            let Some(player) = &player else { return };
             return player.skip(Duration::from_secs_f64(health.report().lead_seconds));
         }
         let Some(request) = Request::of(press, button.reset_identity) else { return };

@@ -73,12 +73,13 @@ pub enum Fault {
 }
 
 /// Each stage with the fault that its failure is.
-const FAULTS: [(&str, Fault); 16] = [
+const FAULTS: [(&str, Fault); 17] = [
     ("library", Fault::Music),
     ("player", Fault::Music),
     ("encoder", Fault::Encoder),
     ("hls", Fault::Encoder),
     ("publisher", Fault::Publisher),
+    ("relay", Fault::Publisher),
     ("retention", Fault::Publisher),
     ("http", Fault::Http),
     ("name", Fault::Ipfs),
@@ -160,7 +161,7 @@ fn power(report: &Report) -> Power {
 fn air(report: &Report) -> Air {
     match report.status {
         Status::Starting | Status::OffAir => Air::Off,
-        Status::OnAir | Status::Degraded if report.library.tracks == 0 => Air::NoMusic,
+        Status::OnAir | Status::Degraded if report.plays_ident() => Air::NoMusic,
         Status::OnAir => Air::On,
         Status::Degraded => Air::Degraded,
     }
