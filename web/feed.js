@@ -24,6 +24,8 @@ const AHEAD = 3;
 const ASK_AGAIN_MS = 10_000;
 /** Playlists that have not moved for this many segments come from a server that stands still. */
 const STANDS_STILL = 3.5;
+/** The page plays at the live edge: of a playlist of hours it needs no more. */
+const MAX_LISTED = 32;
 /** A server may be this many segments behind another without taking the listener back. */
 const BEHIND = 3;
 /** Servers that are asked for a newer record at a time. */
@@ -301,7 +303,7 @@ export class Feed {
   async listed(newest, { segment, group }) {
     this.position.samples = segment.samples;
     const found = [segment];
-    while (found.length < group.playlistSegments) {
+    while (found.length < Math.min(group.playlistSegments, MAX_LISTED)) {
       const before = await this.readable(() => this.chain.segment(found[0].n - 1, this.block));
       if (!before) break;
       found.unshift(before.segment);

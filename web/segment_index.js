@@ -67,7 +67,7 @@ export function readGroup(k, bytes) {
     const segments = value.segments.map((each) => segment(each, k, renditions));
     return {
       targetDuration: count(value.target_duration, 'target_duration', 3600),
-      playlistSegments: count(value.playlist_segments, 'playlist_segments', 10_000),
+      playlistSegments: count(value.playlist_segments, 'playlist_segments', 100_000),
       inits: new Map(renditions.map(({ name, init }) => [name, init])),
       segments: new Map(segments.map((each) => [each.n, each])),
     };
