@@ -13,8 +13,11 @@ import { MARK, Proxy } from './proxy.mjs';
 
 const START_MS = 30_000;
 const SEGMENT_MS = 30_000;
-/** Seconds that playback may stand still between two looks of the page's own, a tenth of a second apart. */
-const STALL_S = 0.5;
+/**
+ * Seconds that playback may stand still with audio left to play: the browser waits for a processor then. Without, the
+ * page says "waiting", and that is a gap that a listener hears.
+ */
+const BUSY_S = 3;
 const RATE_TOLERANCE = 0.05;
 /** Names that are of no secure context, unlike 127.0.0.1 and localhost. */
 const NAMES = ['radio.test', 'relay-a.test', 'relay-b.test'];
@@ -116,7 +119,7 @@ async function judge(page, what) {
   check(seen.errors.length === 0, `errors; ${all}`);
   check(seen.state === 'playing', `it does not play; ${all}`);
   check(seen.tampered === 0 && seen.appends > 0, `tampered bytes reached the decoder; ${all}`);
-  check(seen.waits === 0 && seen.stood < STALL_S, `the sound stood still for ${seen.stood.toFixed(2)} s; ${all}`);
+  check(seen.waits === 0 && seen.stood < BUSY_S, `the sound stood still for ${seen.stood.toFixed(2)} s; ${all}`);
   check(seen.ranges.length === 1, `a hole; ${all}`);
   const rate = (seen.last.time - seen.first.time) / (seen.last.at - seen.first.at);
   check(Math.abs(rate - 1) <= RATE_TOLERANCE, `audio runs at ${rate.toFixed(3)} times real time; ${all}`);

@@ -178,6 +178,8 @@ describe('a record', () => {
     servers[OWN].lies.set('/ipns/', before);
     await feed.refresh(() => false);
     assert.equal(feed.chain.head.sequence, sequence);
+    await feed.chain.adopt(await feed.chain.record(before), feed.block);
+    assert.equal(feed.chain.head.sequence, sequence, 'nor by a tree that was long on its way');
     await segment(feed, 140);
   });
 
@@ -225,6 +227,15 @@ describe('a server that is gone', () => {
     assert.ok(sources.all().every((source) => !sources.isResting(source)));
   });
 
+  it('or has not what another one has loses its place to it', async () => {
+    const { feed, servers, play, sources, source } = setUp();
+    servers[A].newest = 135;
+    play(A);
+    assert.deepEqual(Buffer.from(await segment(feed, 138)), media('lofi', 138));
+    assert.notEqual(sources.current, source(A));
+    assert.equal(source(A).lied, null);
+  });
+
   it('behind the others by a segment or two does not take the listener back', async () => {
     const { feed, servers, play } = setUp();
     assert.equal((await list(feed)).at(-1), 140);
@@ -259,6 +270,8 @@ describe('a stream without an index', () => {
     assert.equal(await feed.multivariant({}), '#EXTM3U\n#own\n');
     assert.deepEqual(Buffer.from(await feed.init('lofi', {})), INIT);
     assert.deepEqual(told, ['this server’s stream has no index of its segments']);
+    for (const base of [A, B]) servers[base].newest = 141;
+    await assert.rejects(segment(feed, 141), { code: 404 });
     assert.ok([A, B].every((base) => servers[base].asked.every((path) => !path.startsWith('/live'))));
   });
 

@@ -109,6 +109,15 @@ describe('a server that lies', () => {
     assert.equal(sources.current.base, C);
   });
 
+  it('is remembered by its address where it has no peer id', () => {
+    const relays = [{ http: [A] }, { http: [B] }];
+    const { sources, of, bases } = setUp({ info: { relays }, ms: { [A]: 1, [B]: 2 } });
+    sources.lies(of(A), 'x');
+    sources.update({ relays: [] });
+    sources.update({ relays });
+    assert.deepEqual(bases(), [B, 'http://own.example']);
+  });
+
   it('may be the page’s own, and then nobody is left', () => {
     const { sources } = setUp({ info: {} });
     sources.lies(sources.own, 'x');
