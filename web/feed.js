@@ -74,6 +74,12 @@ export class Feed {
     this.changed();
   }
 
+  /** Why nothing can be played, in words, where that is no matter of the network; otherwise null. */
+  trouble() {
+    if (!this.sources.usable().length) return 'no server is left that gives what the station signed';
+    return this.strict ? this.unproven ?? null : null;
+  }
+
   lies(source, what) {
     this.sources.lies(source, what);
     this.changed();

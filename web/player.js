@@ -146,8 +146,7 @@ export class Player {
   broken(code) {
     if (!this.wanted || this.state === 'retrying') return;
     this.engine.stop();
-    const unproven = this.feed.strict && this.feed.unproven;
-    this.reason = unproven || (code >= 400 ? 'it has no stream at the moment' : 'it does not answer');
+    this.reason = this.feed.trouble() ?? (code >= 400 ? 'it has no stream at the moment' : 'it does not answer');
     this.wait = Math.min(LONGEST_WAIT_S, 2 ** this.failures++);
     this.countDown();
   }
