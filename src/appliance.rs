@@ -126,6 +126,7 @@ impl Appliance {
         let segments = wiring.encoder_and_hls(&parts, &restored, pcm);
         let (content, names) = wiring.publisher_and_retention(&parts, restored, segments);
         wiring.mirrors(&parts, &content);
+        wiring.pins(&parts, &content);
         let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
         wiring.http(&parts, bound, content);
         wiring.peers(&parts, peers);
