@@ -111,8 +111,11 @@ pub(super) struct Ledger {
     unpin_days: bool,
     listed: Option<Duration>,
     slots: BTreeMap<String, Slot>,
-    /// The root asked for last, and its newest segment.
+    /// Name of the oldest day of the archive.
+    oldest: Option<String>,
+    /// The newest root, and its newest segment.
     newest: Option<(Cid, u64)>,
+    /// The same of the root that was asked for last.
     asked: Option<(Cid, u64)>,
 }
 
@@ -121,7 +124,7 @@ impl Ledger {
     /// replaced once in `every`. With `unpin_days`, days that left the archive are unpinned.
     pub(super) fn new(station: String, every: Duration, unpin_days: bool) -> Self {
         let slots = BTreeMap::from([(station.clone(), Slot { known: true, ..Slot::default() })]);
-        Self { station, every, unpin_days, listed: None, slots, newest: None, asked: None }
+        Self { station, every, unpin_days, listed: None, slots, oldest: None, newest: None, asked: None }
     }
 
     /// Whether a pin of this name is ours.
@@ -138,32 +141,31 @@ impl Ledger {
         }
     }
 
-    /// The days of the archive that are over. Older ones have left it.
+    /// The days of the archive that are over. Older ones have left it. Where there are none, nothing has left: an archive
+    /// that is lost is no reason to lose the copies.
     pub(super) fn want_days(&mut self, days: &BTreeMap<String, Cid>) {
+        let name_of = |day: &String| format!("{}/{day}", self.station);
         let Some(oldest) = days.keys().next() else { return };
-        let oldest = self.name_of(oldest);
-        for (name, cid) in days.iter().rev().take(MAX_NAMES - 1) {
-            self.slots.entry(format!("{}/{name}", self.station)).or_default().want = Want::Pin(*cid);
+        self.oldest = Some(name_of(oldest));
+        let wanted: Vec<_> =
+            days.iter().rev().take(MAX_NAMES - 1).map(|(day, cid)| (name_of(day), *cid)).collect();
+        for (name, cid) in wanted {
+            self.slots.entry(name).or_default().want = Want::Pin(cid);
         }
+        self.let_go();
+    }
+
+    /// Turns away from days that left the archive, and forgets the names that nothing is wanted of.
+    fn let_go(&mut self) {
         let left = if self.unpin_days { Want::Gone } else { Want::Nothing };
-        for (name, slot) in &mut self.slots {
-            if *name != self.station && *name < oldest {
+        let (station, oldest) = (&self.station, &self.oldest);
+        self.slots.retain(|name, slot| {
+            if name != station && oldest.as_ref().is_some_and(|oldest| name < oldest) {
                 slot.want = left;
             }
-        }
-        self.forget();
-    }
-
-    fn name_of(&self, day: &str) -> String {
-        format!("{}/{day}", self.station)
-    }
-
-    /// Lets go of names that nothing is wanted of.
-    fn forget(&mut self) {
-        let station = &self.station;
-        let idle =
-            |slot: &Slot| slot.want == Want::Nothing || (slot.want == Want::Gone && slot.held.is_empty());
-        self.slots.retain(|name, slot| name == station || !idle(slot));
+            let idle = slot.want == Want::Nothing || (slot.want == Want::Gone && slot.held.is_empty());
+            name == station || !idle
+        });
     }
 
     /// What to do now, the rolling root first.
@@ -208,6 +210,7 @@ impl Ledger {
                 self.found(&name, found, now, true);
             }
         }
+        self.let_go();
     }
 
     /// What the service has under exactly this name.
@@ -260,7 +263,7 @@ impl Ledger {
             slot.held.retain(|held| held.requestid != requestid);
             slot.asked = None;
         }
-        self.forget();
+        self.let_go();
     }
 
     /// The service will not do it, this time.

@@ -163,15 +163,17 @@ fn a_root_is_replaced_once_in_the_interval_and_never_added_again() {
     let (mut model, mut now) =
         (Model::new(false, true, vec![Status::Pinning, Status::Pinned]), Duration::ZERO);
     let mut ledger = Ledger::new(STATION.into(), EVERY, false);
+    let mut pinned = None;
     for n in 0..150 {
         ledger.want_root(root(n), n);
         let until = now + Duration::from_secs(4);
         work(&mut model, &mut ledger, &mut now, until);
         now = until;
+        pinned = ledger.pinned_root().or(pinned);
     }
     assert!((10..=11).contains(&model.next), "{} pins were made in ten minutes", model.next);
     assert_eq!(model.of(STATION).len(), 1);
-    assert!(ledger.pinned_root().is_some_and(|newest| newest >= 134), "{:?}", ledger.pinned_root());
+    assert!(pinned.is_some_and(|newest| newest >= 130), "{pinned:?}");
 }
 
 #[test]
@@ -233,9 +235,9 @@ fn days_that_left_the_archive_are_unpinned_only_where_the_owner_wants_it() {
         // An archive that cannot be read has lost nothing.
         ledger.want_days(&BTreeMap::new());
         work(&mut model, &mut ledger, &mut now, until + Duration::from_secs(600));
-        let mut names: Vec<_> = model.pins.iter().map(|pin| &pin.name[20..]).collect();
+        let mut names: Vec<_> = model.pins.iter().map(|pin| &pin.name[17..]).collect();
         names.sort();
-        let all = ["10-31", "11-01", "11-02", "11-03", "11-04", "11-05"].map(|day| &day[1..]);
+        let all = ["10-31", "11-01", "11-02", "11-03", "11-04", "11-05"];
         let expected = if unpin_days { &all[3..] } else { &all[..] };
         assert_eq!(names, expected, "unpin_days = {unpin_days}");
         assert_eq!(ledger.day_counts(), (3, 3));
