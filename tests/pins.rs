@@ -199,6 +199,7 @@ async fn whatever_fails_is_named_and_the_root_is_pinned_again_soon_after() {
         (Mode::Away, "cannot connect to pins.test:80"),
         (Mode::Hangs, "nothing moved for 30 s"),
         (Mode::Fails, "status 500: INTERNAL_SERVER_ERROR: the disk is full"),
+        (Mode::FailsToWrite, "replace: status 500: INTERNAL_SERVER_ERROR: read-only"),
         (Mode::Refuses, "refused with status 401; check `authorization`"),
         (Mode::WantsMoney, "status 409: INSUFFICIENT_FUNDS: the account is empty"),
         (Mode::Busy(7), "status 429"),
@@ -285,6 +286,27 @@ async fn after_a_restart_the_pin_is_found_by_its_name_and_surplus_is_deleted() {
         assert_eq!(added, 0);
         assert_eq!(rig.service.names(), [NAME, &format!("{NAME}-of-another"), &format!("{NAME}/notes")]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_deletes_nothing_gets_newer_roots_nevertheless() {
+    let service = FakeService::new(TOKEN, Manner::default());
+    for n in 0..3 {
+        service.add_pin(Block::raw(vec![n]).cid, NAME);
+    }
+    service.set_mode(Mode::KeepsAll);
+    let mut rig = Rig::start(service, false);
+    for minute in 0..10 {
+        rig.ticks(EVERY).await;
+        let newest = rig.report().newest;
+        assert!(
+            newest.is_some_and(|newest| newest + 33 > rig.newest),
+            "{minute}: {newest:?} of {}",
+            rig.newest
+        );
+        assert!(rig.service.pins(NAME).len() <= 3);
+    }
+    assert!(rig.count_of("DELETE") < 5, "{} attempts", rig.count_of("DELETE"));
 }
 
 #[tokio::test(start_paused = true)]

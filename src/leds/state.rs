@@ -73,7 +73,7 @@ pub enum Fault {
 }
 
 /// Each stage with the fault that its failure is.
-const FAULTS: [(&str, Fault); 15] = [
+const FAULTS: [(&str, Fault); 16] = [
     ("library", Fault::Music),
     ("player", Fault::Music),
     ("encoder", Fault::Encoder),
@@ -85,6 +85,7 @@ const FAULTS: [(&str, Fault); 15] = [
     ("resolver", Fault::Ipfs),
     ("peers", Fault::Ipfs),
     ("mirror", Fault::Ipfs),
+    ("pins", Fault::Ipfs),
     ("archive", Fault::Archive),
     ("lending", Fault::Archive),
     ("leds", Fault::Leds),

@@ -21,6 +21,9 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Longest delay: a service that comes back is noticed within it.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
+/// What is asked when pins are listed.
+const LIST: &str = "list";
+
 struct Keeper<'a> {
     pin: &'a PinService,
     service: Service,
@@ -29,8 +32,8 @@ struct Keeper<'a> {
     backoff: Backoff,
     /// The folder of days that the ledger was told of.
     days: Option<Cid>,
-    /// What was told of the last failure; `None` once something worked.
-    told: Option<String>,
+    /// What was asked when something failed last, and what was told of it; `None` once that works.
+    told: Option<(&'static str, String)>,
     /// On its way to the service's peers.
     dialling: Option<AbortOnDropHandle<()>>,
 }
@@ -108,8 +111,12 @@ impl Keeper<'_> {
         match outcome {
             Ok(()) => {
                 self.count(operation(&step), "ok");
-                self.backoff.reset();
-                self.told = None;
+                // That a service can be read says nothing of the rest.
+                let told = self.told.as_ref().map(|(operation, _)| *operation);
+                if operation(&step) != LIST || told == Some(LIST) {
+                    self.backoff.reset();
+                    self.told = None;
+                }
             }
             Err(PinError::Missing { .. }) if self.is_gone(&step) => self.count(operation(&step), "gone"),
             Err(error) => self.fail(&step, error).await,
@@ -199,11 +206,11 @@ impl Keeper<'_> {
 
     async fn fail(&mut self, step: &Step, error: PinError) {
         let text = chain(&error);
-        if self.told.as_ref() != Some(&text) {
+        if self.told.as_ref().is_none_or(|(_, told)| *told != text) {
             tracing::warn!(pin = self.pin.name, error = text, "a pinning service does not do its work");
         }
         self.pin.health.failed(&text);
-        self.told = Some(text);
+        self.told = Some((operation(step), text));
         let delay = self.backoff.next(fastrand::f64());
         let (result, delay) = match &error {
             PinError::Unauthorized { .. } => ("unauthorized", LONGEST_DELAY),
@@ -212,16 +219,25 @@ impl Keeper<'_> {
             _ => ("failed", delay),
         };
         self.count(operation(step), result);
-        if let Step::Add { name, .. } | Step::Replace { name, .. } | Step::Remove { name, .. } = step {
-            match error {
-                PinError::Refused { status: 400..=499, .. } => {
-                    self.ledger.refused(name, self.origin.elapsed())
-                }
-                PinError::Unauthorized { .. } | PinError::Busy { .. } => {}
-                _ => self.ledger.doubt(name),
-            }
-        }
+        self.learn(step, &error);
         tokio::time::sleep(delay).await;
+    }
+
+    /// What a failure tells of the pins.
+    fn learn(&mut self, step: &Step, error: &PinError) {
+        let now = self.origin.elapsed();
+        let (Step::Add { name, .. } | Step::Replace { name, .. } | Step::Remove { name, .. }) = step else {
+            return;
+        };
+        match (step, error) {
+            (_, PinError::Unauthorized { .. } | PinError::Busy { .. }) => return,
+            (Step::Remove { .. }, _) => self.ledger.not_removed(name, now),
+            (_, PinError::Refused { .. }) => self.ledger.refused(name, now),
+            _ => {}
+        }
+        if !matches!(error, PinError::Refused { status: 300..=499, .. }) {
+            self.ledger.doubt(name);
+        }
     }
 
     fn label(&self) -> crate::metrics::PinLabel {
@@ -241,7 +257,7 @@ impl Keeper<'_> {
 
 fn operation(step: &Step) -> &'static str {
     match step {
-        Step::List | Step::LookUp { .. } => "list",
+        Step::List | Step::LookUp { .. } => LIST,
         Step::Add { .. } => "add",
         Step::Replace { .. } => "replace",
         Step::Look { .. } => "get",

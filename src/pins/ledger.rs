@@ -101,6 +101,8 @@ struct Slot {
     /// Failures and refusals without a success in between.
     failures: u32,
     not_before: Duration,
+    /// The same for deletions, so that one that fails does not stand in the way of a newer root.
+    no_removal_before: Duration,
 }
 
 /// What is known of one service. Times count from any one moment.
@@ -273,6 +275,13 @@ impl Ledger {
         }
     }
 
+    /// The service will not delete a pin, this time.
+    pub(super) fn not_removed(&mut self, name: &str, now: Duration) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.no_removal_before = now + LONGEST_PAUSE;
+        }
+    }
+
     /// Nobody knows whether the last request was heard: everything is listed anew.
     pub(super) fn doubt(&mut self, name: &str) {
         self.listed = None;
@@ -325,7 +334,7 @@ impl Slot {
         let remove = |pin: &PinStatus| Step::Remove { name: name.clone(), requestid: pin.requestid.clone() };
         let cid = match self.want {
             Want::Nothing => return None,
-            Want::Gone => return Some((self.not_before, remove(self.held.last()?))),
+            Want::Gone => return Some((self.no_removal_before, remove(self.held.last()?))),
             Want::Pin(cid) => cid,
         };
         let Some(kept) = self.held.first() else {
@@ -335,12 +344,15 @@ impl Slot {
         let replace = || Step::Replace { name: name.clone(), cid, requestid: kept.requestid.clone() };
         let asked = self.asked.unwrap_or(Duration::ZERO);
         let (at, step) = match kept.status {
-            Status::Pinned => match self.held.get(1) {
-                Some(surplus) => (Duration::ZERO, remove(surplus)),
-                None if kept.cid == cid => return None,
-                None => (self.asked.map_or(Duration::ZERO, |asked| asked + every), replace()),
-            },
-            Status::Failed if kept.cid == cid => (self.not_before, remove(kept)),
+            Status::Pinned => {
+                let due = (kept.cid != cid).then(|| self.asked.map_or(Duration::ZERO, |asked| asked + every));
+                let surplus = self.held.get(1).map(|surplus| (self.no_removal_before, remove(surplus)));
+                match (surplus, due) {
+                    (Some((at, step)), due) if due.is_none_or(|due| at <= due) => return Some((at, step)),
+                    (_, due) => (due?, replace()),
+                }
+            }
+            Status::Failed if kept.cid == cid => (self.no_removal_before, remove(kept)),
             Status::Failed => (self.not_before, replace()),
             Status::Queued | Status::Pinning => {
                 let late = asked + every.max(PATIENCE);

@@ -32,6 +32,10 @@ pub enum Mode {
     Hangs,
     /// Status 500, and words.
     Fails,
+    /// Status 500 to whatever would change something, and well otherwise.
+    FailsToWrite,
+    /// Status 500 to deletions alone.
+    KeepsAll,
     /// Status 401.
     Refuses,
     /// Status 409, and words.
@@ -175,6 +179,10 @@ impl FakeService {
                 return Ok(answer);
             }
             _ => {}
+        }
+        let writes = mode == Mode::FailsToWrite && parts.method != Method::GET;
+        if writes || (mode == Mode::KeepsAll && parts.method == Method::DELETE) {
+            return Ok(failure(500, "INTERNAL_SERVER_ERROR", "read-only"));
         }
         let path = parts.uri.path().strip_prefix("/psa/pins").map(|path| path.trim_start_matches('/'));
         let query = query(parts.uri.query().unwrap_or_default());

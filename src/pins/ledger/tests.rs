@@ -136,7 +136,8 @@ proptest! {
             match event {
                 0 => { newest += 1; ledger.want_root(root(newest), newest); }
                 1 => { let n = model.pins.len(); if n > 3 { model.pins.remove(3); } }
-                2 => ledger.refused(STATION, now),
+                2 if heard => ledger.refused(STATION, now),
+                2 => ledger.not_removed(STATION, now),
                 _ => if let Next::Do(step) = ledger.next(now) { model.perform(&mut ledger, &step, now, heard); },
             }
             prop_assert!(model.of(STATION).len() <= 8);
