@@ -177,15 +177,30 @@ async fn the_newest_root_is_kept_in_one_pin_that_is_replaced_once_a_minute() {
         for minute in 0..30 {
             rig.ticks(EVERY).await;
             let pins = rig.service.pins(NAME);
-            assert_eq!(pins.len(), 1, "{minute}: {pins:?}");
+            assert!(pins.len() == 1 || (cluster && pins.len() == 2), "{minute}: {pins:?}");
+            assert!(pins.iter().any(|(_, status)| status == "pinned") || !cluster, "{minute}: {pins:?}");
             let report = rig.report();
             assert!(report.newest.is_some_and(|newest| newest + 33 > rig.newest), "{minute}: {report:?}");
         }
         rig.settled().await;
         let posts = rig.count_of("POST");
         assert!((29..=32).contains(&posts), "{posts} pins in half an hour");
-        assert_eq!(rig.count_of("DELETE"), 0, "the service deletes what it replaces");
-        assert_eq!(rig.counted("pin_requests_total{pin=\"cluster\",operation=\"add\",result=\"ok\"}"), 1);
+        let counted = |what| {
+            rig.counted(&format!("pin_requests_total{{pin=\"cluster\",operation={what:?},result=\"ok\"}}"))
+        };
+        if cluster {
+            assert_eq!(
+                (counted("replace"), rig.count_of("DELETE")),
+                (0, posts - 1),
+                "one put beside the other"
+            );
+        } else {
+            assert_eq!(
+                (counted("add"), rig.count_of("DELETE")),
+                (1, 0),
+                "the service deletes what it replaces"
+            );
+        }
         assert_eq!(rig.counted("pin_newest_segment{pin=\"cluster\"}"), rig.newest);
         assert_eq!(rig.service.names(), ["holiday.jpg", NAME]);
         let connected = rig.place.connected.lock().unwrap();
@@ -370,8 +385,7 @@ async fn a_service_is_told_when_the_station_has_moved() {
     *rig.place.addresses.lock().unwrap() = vec![moved.into()];
     rig.ticks(EVERY * 3).await;
     rig.settled().await;
-    // This service keeps what it was told with the pin that is replaced, so one is put beside it.
-    assert_eq!((first(&rig).as_str(), rig.count_of("DELETE")), (moved, 1));
+    assert_eq!(first(&rig), moved);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,15 +21,12 @@ use crate::encoder::Encoder;
 use crate::health::{Health, LibraryHealth, StageHealth};
 use crate::hls::{CodecParameters, Hls, Resume, Segment};
 use crate::http::{self, Bound, Content, Upstream};
-use crate::http_client::Tcp;
 use crate::ipfs::ipns::SignedRecord;
 use crate::ipfs::names::dnslink::SystemDns;
 use crate::ipfs::names::{DnsLinks, NamePublisher, Resolver};
 use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
-use crate::mirror::{Mirror, MirrorConfig, Mirrors};
-use crate::pins::{PinConfig, PinService, Pins};
 use crate::player::{PcmBlock, PlayerActor, PlayerHandle};
 use crate::publisher::catalogue::Catalogue;
 use crate::publisher::live_window::StoredSegment;
@@ -362,64 +359,6 @@ impl Wiring {
         });
         let stages = self.stages.split_off(self.stages.len() - 2);
         ((sender, link), (stages, store))
-    }
-
-    /// Behind the publisher, and nothing waits for them.
-    pub(super) fn mirrors(&mut self, parts: &Parts<'_>, content: &Content) {
-        let mirror = |config: &MirrorConfig| {
-            let kubo = config.kubo(Arc::new(Tcp)).expect("a configuration is validated before it gets here");
-            let name = config.name();
-            Mirror {
-                kubo,
-                pin_name: format!("skywave/{}", content.ipns_name),
-                queue: config.queue,
-                blocks: content.blocks.clone(),
-                tree: content.tree.clone(),
-                health: parts.health.mirror(&name),
-                metrics: parts.metrics.clone(),
-                name,
-            }
-        };
-        let mirrors: Vec<_> = parts.config.mirror.iter().map(mirror).collect();
-        if mirrors.is_empty() {
-            return;
-        }
-        let mirrors = Arc::new(Mirrors { mirrors });
-        self.supervise(parts.health.stage("mirror", None), "mirror", move |cancel| {
-            let mirrors = mirrors.clone();
-            async move { mirrors.run(cancel).await }
-        });
-    }
-
-    /// Behind the publisher, and nothing waits for them.
-    pub(super) fn pins(&mut self, parts: &Parts<'_>, content: &Content) {
-        let pin = |config: &PinConfig| {
-            let name = config.name();
-            PinService {
-                client: config
-                    .client(Arc::new(Tcp))
-                    .expect("a configuration is validated before it gets here"),
-                station: content.ipns_name.clone(),
-                every: config.every,
-                archive: config.archive,
-                unpin_days: config.unpin_days,
-                blocks: content.blocks.clone(),
-                tree: content.tree.clone(),
-                peering: parts.node.clone(),
-                health: parts.health.pin(&name),
-                metrics: parts.metrics.clone(),
-                name,
-            }
-        };
-        let services: Vec<_> = parts.config.pin.iter().map(pin).collect();
-        if services.is_empty() {
-            return;
-        }
-        let pins = Arc::new(Pins { services });
-        self.supervise(parts.health.stage("pins", None), "pins", move |cancel| {
-            let pins = pins.clone();
-            async move { pins.run(cancel).await }
-        });
     }
 
     pub(super) fn http(&mut self, parts: &Parts<'_>, bound: Bound, content: Content) {

@@ -66,6 +66,7 @@ impl Keeper<'_> {
                 let archive = newest.entries.get(ARCHIVE).map(|entry| entry.cid);
                 self.take_days(archive).await;
             }
+            self.ledger.set_origins(origins(self.pin.peering.addresses().await));
             match self.ledger.next(self.origin.elapsed()) {
                 // Before the first tick there is nothing to ask for.
                 Next::Do(step) if newest.is_some() => self.perform(step).await,
@@ -146,7 +147,9 @@ impl Keeper<'_> {
                 self.ledger.looked_up(name, found, now());
             }
             Step::Add { name, cid } => self.submit(name, cid, None).await?,
-            Step::Replace { name, cid, requestid } => self.submit(name, cid, Some(requestid)).await?,
+            Step::Replace { name, cid, requestid } => {
+                self.submit(name, cid, Some(requestid.as_str())).await?
+            }
             Step::Look { name, requestid } => {
                 let pin = self.service.look(requestid).await?;
                 self.judge(name, &pin);
@@ -160,18 +163,13 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    async fn submit(&mut self, name: &str, cid: &Cid, replaced: Option<&String>) -> Result<(), PinError> {
-        let origins = origins(self.pin.peering.addresses().await);
-        // A service may keep what it was told when the first pin of the name came: a pin of its own tells it anew.
-        let beside = self.ledger.is_misled(name, &origins) && self.ledger.has_room(name);
-        let replaced = replaced.filter(|_| !beside);
-        let request = pin_status::request(cid, name, &origins, &self.pin.station);
+    async fn submit(&mut self, name: &str, cid: &Cid, replaced: Option<&str>) -> Result<(), PinError> {
+        let request = pin_status::request(cid, name, self.ledger.origins(), &self.pin.station);
         let pin = match replaced {
             Some(requestid) => self.service.replace(requestid, &request, cid).await?,
             None => self.service.add(&request, cid).await?,
         };
         self.judge(name, &pin);
-        let replaced = replaced.map(String::as_str);
         self.ledger.taken(name, replaced, pin, self.origin.elapsed());
         Ok(())
     }

@@ -93,6 +93,8 @@ struct Slot {
     held: Vec<PinStatus>,
     /// Whether the service was asked for exactly this name, or listed it.
     known: bool,
+    /// Whether the first took the place of another.
+    replaced: bool,
     /// When the first was asked for; `None` for one that was found.
     asked: Option<Duration>,
     /// When the first was looked at last.
@@ -105,11 +107,21 @@ struct Slot {
     no_removal_before: Duration,
 }
 
+/// How things are asked for.
+#[derive(Debug)]
+struct Terms {
+    every: Duration,
+    /// Where this node is.
+    origins: Vec<String>,
+    /// Whether a pin that took the place of another failed: from then on, new ones are put beside the old.
+    replacing_fails: bool,
+}
+
 /// What is known of one service. Times count from any one moment.
 #[derive(Debug)]
 pub(super) struct Ledger {
     station: String,
-    every: Duration,
+    terms: Terms,
     unpin_days: bool,
     listed: Option<Duration>,
     slots: BTreeMap<String, Slot>,
@@ -126,13 +138,24 @@ impl Ledger {
     /// replaced once in `every`. With `unpin_days`, days that left the archive are unpinned.
     pub(super) fn new(station: String, every: Duration, unpin_days: bool) -> Self {
         let slots = BTreeMap::from([(station.clone(), Slot { known: true, ..Slot::default() })]);
-        Self { station, every, unpin_days, listed: None, slots, oldest: None, newest: None, asked: None }
+        let terms = Terms { every, origins: Vec::new(), replacing_fails: false };
+        Self { station, terms, unpin_days, listed: None, slots, oldest: None, newest: None, asked: None }
     }
 
     /// Whether a pin of this name is ours.
     pub(super) fn is_ours(station: &str, name: &str) -> bool {
         name == station
             || name.strip_prefix(station).is_some_and(|rest| rest.strip_prefix('/').is_some_and(is_day))
+    }
+
+    /// Where this node is, for the requests to come.
+    pub(super) fn set_origins(&mut self, origins: Vec<String>) {
+        self.terms.origins = origins;
+    }
+
+    /// Where this node is.
+    pub(super) fn origins(&self) -> &[String] {
+        &self.terms.origins
     }
 
     /// The newest root, and its newest segment.
@@ -184,7 +207,7 @@ impl Ledger {
             if *name != self.station && is_new && open >= DAYS_AT_ONCE {
                 continue;
             }
-            match slot.step(name, self.every) {
+            match slot.step(name, &self.terms) {
                 Some((at, step)) if at <= now => return Next::Do(step),
                 Some((at, _)) => wait = wait.min(at),
                 None => {}
@@ -229,7 +252,7 @@ impl Ledger {
         let same = slot.held.first().map(|pin| &pin.requestid) == first.as_ref().map(|(id, _)| id);
         if !same {
             slot.asked = first.filter(|(_, status)| status.is_pending()).map(|_| now);
-            slot.looks = 0;
+            (slot.looks, slot.replaced) = (0, false);
         }
         slot.held = found;
         slot.looked = now;
@@ -244,8 +267,8 @@ impl Ledger {
         let Some(slot) = self.slots.get_mut(name) else { return };
         slot.held.retain(|held| Some(held.requestid.as_str()) != replaced && held.requestid != pin.requestid);
         slot.asked = Some(now);
-        (slot.looked, slot.looks) = (now, 0);
-        slot.judge(&pin, now, self.every);
+        (slot.looked, slot.looks, slot.replaced) = (now, 0, replaced.is_some());
+        slot.judge(&pin, now, &mut self.terms);
         slot.held.insert(0, pin);
     }
 
@@ -253,7 +276,7 @@ impl Ledger {
     pub(super) fn seen(&mut self, name: &str, pin: PinStatus, now: Duration) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         (slot.looked, slot.looks) = (now, slot.looks.saturating_add(1));
-        slot.judge(&pin, now, self.every);
+        slot.judge(&pin, now, &mut self.terms);
         if let Some(held) = slot.held.iter_mut().find(|held| held.requestid == pin.requestid) {
             *held = pin;
         }
@@ -271,7 +294,7 @@ impl Ledger {
     /// The service will not do it, this time.
     pub(super) fn refused(&mut self, name: &str, now: Duration) {
         if let Some(slot) = self.slots.get_mut(name) {
-            slot.pause(now, self.every);
+            slot.pause(now, self.terms.every);
         }
     }
 
@@ -298,21 +321,6 @@ impl Ledger {
         Some(newest)
     }
 
-    /// Whether the pin was told of other addresses than these, and of none of them: the service would look for us in
-    /// the wrong place.
-    pub(super) fn is_misled(&self, name: &str, origins: &[String]) -> bool {
-        let kept = self.slots.get(name).and_then(|slot| slot.held.first());
-        let misled = |kept: &PinStatus| {
-            !kept.origins.is_empty() && !kept.origins.iter().any(|known| origins.contains(known))
-        };
-        kept.is_some_and(misled)
-    }
-
-    /// Whether another pin may be put beside those of the name: surplus that is never deleted must not pile up.
-    pub(super) fn has_room(&self, name: &str) -> bool {
-        self.slots.get(name).is_some_and(|slot| slot.held.len() <= SURPLUS)
-    }
-
     /// Days that are pinned, and days that are wanted.
     pub(super) fn day_counts(&self) -> (usize, usize) {
         let wanted = || self.days().filter(|slot| matches!(slot.want, Want::Pin(_)));
@@ -329,7 +337,8 @@ impl Ledger {
 
 impl Slot {
     /// The next request and when it is due; `None` while all is as it should be.
-    fn step(&self, name: &str, every: Duration) -> Option<(Duration, Step)> {
+    fn step(&self, name: &str, terms: &Terms) -> Option<(Duration, Step)> {
+        let every = terms.every;
         let name = name.to_owned();
         let remove = |pin: &PinStatus| Step::Remove { name: name.clone(), requestid: pin.requestid.clone() };
         let cid = match self.want {
@@ -341,7 +350,10 @@ impl Slot {
             let step = if self.known { Step::Add { name, cid } } else { Step::LookUp { name } };
             return Some((self.not_before, step));
         };
-        let replace = || Step::Replace { name: name.clone(), cid, requestid: kept.requestid.clone() };
+        let replace = || match self.goes_beside(kept, terms) {
+            true => Step::Add { name: name.clone(), cid },
+            false => Step::Replace { name: name.clone(), cid, requestid: kept.requestid.clone() },
+        };
         let asked = self.asked.unwrap_or(Duration::ZERO);
         let (at, step) = match kept.status {
             Status::Pinned => {
@@ -352,13 +364,16 @@ impl Slot {
                     (_, due) => (due?, replace()),
                 }
             }
-            Status::Failed if kept.cid == cid => (self.no_removal_before, remove(kept)),
+            Status::Failed if kept.cid == cid || self.held.len() > 1 => {
+                (self.no_removal_before, remove(kept))
+            }
             Status::Failed => (self.not_before, replace()),
             Status::Queued | Status::Pinning => {
                 let late = asked + every.max(PATIENCE);
                 let pause = FIRST_LOOK.saturating_mul(1 << self.looks.min(16)).min(every);
                 let look = Step::Look { name: name.clone(), requestid: kept.requestid.clone() };
                 match self.looked + pause {
+                    at if kept.cid != cid && late < at && self.held.len() > 1 => (late, remove(kept)),
                     at if kept.cid != cid && late < at => (late, replace()),
                     at => (at, look),
                 }
@@ -367,10 +382,25 @@ impl Slot {
         Some((at.max(self.not_before), step))
     }
 
-    fn judge(&mut self, pin: &PinStatus, now: Duration, every: Duration) {
+    /// Whether what comes next is put beside the pin, which is deleted once that is pinned, instead of in its place.
+    fn goes_beside(&self, kept: &PinStatus, terms: &Terms) -> bool {
+        // A cluster lets go of a replaced pin while its peers still build the new one out of it, and both are gone.
+        let is_cluster = kept.requestid == kept.cid.to_string();
+        // The service would look for us in the wrong place: what it keeps is what the first pin of the name said.
+        let told = |known: &String| terms.origins.contains(known);
+        let is_misled =
+            !terms.origins.is_empty() && !kept.origins.is_empty() && !kept.origins.iter().any(told);
+        // Pins that are never deleted must not pile up.
+        (is_cluster || is_misled || terms.replacing_fails) && self.held.len() <= SURPLUS
+    }
+
+    fn judge(&mut self, pin: &PinStatus, now: Duration, terms: &mut Terms) {
         match pin.status {
             Status::Pinned => self.failures = 0,
-            Status::Failed => self.pause(now, every),
+            Status::Failed => {
+                terms.replacing_fails |= self.replaced;
+                self.pause(now, terms.every);
+            }
             Status::Queued | Status::Pinning => {}
         }
     }

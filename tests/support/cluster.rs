@@ -109,6 +109,14 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the cluster peer at {} said\n{}", self.address, self.said.text());
+        }
+    }
+}
+
 /// Loopback, no mDNS, no other API, and short intervals.
 fn configure(folder: &Path, port: u16, kubo: &Kubo) {
     let path = folder.join("service.json");

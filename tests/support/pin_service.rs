@@ -61,7 +61,7 @@ pub enum Mode {
 /// What is peculiar about it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manner {
-    /// The request's id is the CID, as in a cluster; a replaced pin gives its origins to the next.
+    /// The request's id is the CID, as in a cluster; a replaced pin gives its origins to the next, which fails.
     pub cluster: bool,
     /// Names match as a whole only, whatever `match` says.
     pub exact_only: bool,
@@ -216,6 +216,9 @@ impl FakeService {
                 let (cid, name) = (pin["cid"].as_str().unwrap(), pin["name"].as_str().unwrap());
                 assert!(origins.as_array().unwrap().len() <= 20 && name.len() <= 255);
                 let held = state.add(self.manner, cid, name, origins);
+                if self.manner.cluster && !id.is_empty() {
+                    state.pins.last_mut().unwrap().status = "failed";
+                }
                 let mut status = held.json();
                 match mode {
                     Mode::MixesUp => status["pin"]["cid"] = json!(Cid::default().to_string()),
@@ -276,7 +279,7 @@ impl Held {
     fn look(&mut self, mode: Mode) {
         self.looks += 1;
         self.status = match (mode, self.status) {
-            (_, "pinned") => "pinned",
+            (_, "pinned" | "failed") => self.status,
             (Mode::NeverPins, _) => "pinning",
             (Mode::FailsPins, _) => "failed",
             _ if self.looks >= 2 => "pinned",

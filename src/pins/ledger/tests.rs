@@ -23,11 +23,15 @@ struct Model {
     partial: bool,
     /// What becomes of pins, over and over.
     fates: VecDeque<Status>,
+    /// Whether pins that took the place of others fail, as in a cluster.
+    cannot_replace: bool,
+    replaced: usize,
 }
 
 impl Model {
     fn new(cluster: bool, partial: bool, fates: Vec<Status>) -> Self {
-        Self { cluster, partial, pins: Vec::new(), next: 0, fates: fates.into() }
+        let (pins, fates) = (Vec::new(), fates.into());
+        Self { cluster, partial, pins, next: 0, fates, cannot_replace: cluster, replaced: 0 }
     }
 
     fn add(&mut self, name: &str, cid: Cid) -> PinStatus {
@@ -80,6 +84,10 @@ impl Model {
                     return ledger.gone(name, requestid);
                 }
                 let pin = self.add(name, *cid);
+                self.replaced += 1;
+                if self.cannot_replace {
+                    self.pins.last_mut().unwrap().status = Status::Failed;
+                }
                 if heard { ledger.taken(name, Some(requestid), pin, now) } else { ledger.doubt(name) }
             }
             Step::Look { name, requestid } => match self.look(requestid) {
@@ -246,16 +254,42 @@ fn days_that_left_the_archive_are_unpinned_only_where_the_owner_wants_it() {
 }
 
 #[test]
-fn a_service_that_looks_for_us_elsewhere_is_noticed() {
-    let mut model = Model::new(true, true, vec![Status::Pinned]);
+fn a_pin_is_put_beside_the_old_one_where_replacing_would_not_do() {
+    let here = ["/ip4/10.0.0.1/tcp/4001".to_owned()];
+    for (cluster, origins, beside) in [
+        (false, Vec::new(), false),
+        (false, here.to_vec(), false),
+        (false, vec!["/ip4/10.0.0.2/tcp/4001".to_owned()], true),
+        (true, here.to_vec(), true),
+    ] {
+        let mut model = Model::new(cluster, true, vec![Status::Pinned]);
+        let mut ledger = Ledger::new(STATION.into(), EVERY, false);
+        ledger.set_origins(here.to_vec());
+        ledger.want_root(root(2), 2);
+        let pin = PinStatus { origins, status: Status::Pinned, ..model.add(STATION, root(1)) };
+        ledger.listed(vec![pin], Duration::ZERO);
+        let next = ledger.next(Duration::ZERO);
+        assert_eq!(matches!(next, Next::Do(Step::Add { .. })), beside, "{next:?}");
+        assert_eq!(matches!(next, Next::Do(Step::Replace { .. })), !beside, "{next:?}");
+    }
+}
+
+#[test]
+fn after_a_replaced_pin_failed_the_next_ones_are_put_beside() {
+    let (mut model, mut now) = (Model::new(false, true, vec![Status::Pinned]), Duration::ZERO);
+    model.cannot_replace = true;
     let mut ledger = Ledger::new(STATION.into(), EVERY, false);
-    ledger.want_root(root(1), 1);
-    let pin = model.add(STATION, root(1));
-    let pin = PinStatus { origins: vec!["/ip4/10.0.0.1/tcp/4001".into()], ..pin };
-    ledger.listed(vec![pin], Duration::ZERO);
-    let (old, new) = (["/ip4/10.0.0.1/tcp/4001".to_owned()], ["/ip4/10.0.0.2/tcp/4001".to_owned()]);
-    assert!(!ledger.is_misled(STATION, &old) && ledger.is_misled(STATION, &new));
-    assert!(ledger.has_room(STATION));
+    let mut whole = 0;
+    for n in 0..150 {
+        ledger.want_root(root(n), n);
+        let until = now + Duration::from_secs(4);
+        work(&mut model, &mut ledger, &mut now, until);
+        now = until;
+        whole += usize::from(model.of(STATION).iter().any(|pin| pin.status == Status::Pinned));
+        assert!(model.of(STATION).len() <= 2);
+    }
+    assert_eq!(model.replaced, 1);
+    assert!(whole > 110, "a whole tree in {whole} of 150 ticks");
 }
 
 #[test]
