@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::audio::{CHANNELS, SAMPLE_RATE};
 use crate::health::StageHealth;
 use crate::player::PcmBlock;
-pub use crate::player::{BLOCK_FRAMES, NowPlaying};
+pub use crate::player::{BLOCK_FRAMES, NowPlaying, Source};
 use crate::supervisor::waiting;
 use aac::{AacEncoder, AacError, FRAME_SAMPLES};
 
@@ -32,6 +32,9 @@ pub struct Rendition {
     #[serde(default = "better_sound")]
     pub afterburner: bool,
 }
+
+/// Names that no rendition may have: other folders of the stream tree.
+pub const RESERVED: [&str; 2] = ["archive", "index"];
 
 /// `[encoder]`: what is encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,9 @@ impl EncoderConfig {
             let key = format!("{KEY}[{index}]");
             if r.name.is_empty() || r.name.len() > 32 || !r.name.chars().all(plain) {
                 return Err((key, format!("name {:?} must be 1 to 32 of a-z, 0-9, - and _", r.name)));
+            }
+            if RESERVED.contains(&r.name.as_str()) {
+                return Err((key, format!("{:?} is the name of another folder of the stream", r.name)));
             }
             if self.rendition[..index].iter().any(|other| other.name == r.name) {
                 return Err((key, format!("name {:?} is used twice", r.name)));
@@ -261,6 +267,7 @@ mod tests {
         assert!(check(&[]).unwrap_err().contains("at least one"));
         assert!(check(&[("a", 64_000), ("a", 96_000)]).unwrap_err().contains("twice"));
         assert!(check(&[("../x", 64_000)]).unwrap_err().contains("../x"));
+        assert!(check(&[("archive", 64_000)]).is_err() && check(&[("index", 64_000)]).is_err());
         assert!(check(&[("x", 1)]).unwrap_err().contains("16000"));
         assert!(check(&[("x", 64_000)]).is_ok());
     }

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
-use crate::encoder::EncodedBlock;
-pub use crate::encoder::{CodecParameters, NowPlaying};
+pub use crate::encoder::{CodecParameters, NowPlaying, RESERVED};
+use crate::encoder::{EncodedBlock, Source};
 use crate::health::StageHealth;
 use crate::metrics::Metrics;
 use crate::supervisor::waiting;
@@ -42,6 +42,9 @@ pub struct HlsConfig {
     /// How far ahead of air library audio is encoded and published, 0 s to 30 min.
     #[serde(with = "humantime_serde")]
     pub lead: Duration,
+    /// The lead while only the station ident plays, at most `lead` counts: music that is plugged in is heard that soon.
+    #[serde(with = "humantime_serde")]
+    pub ident_lead: Duration,
     /// How much a media playlist lists, 12 s to 30 min.
     #[serde(with = "humantime_serde")]
     pub playlist: Duration,
@@ -52,6 +55,7 @@ impl Default for HlsConfig {
         Self {
             segment: Duration::from_millis(3_840),
             lead: Duration::from_secs(60),
+            ident_lead: Duration::from_secs(1),
             playlist: Duration::from_secs(60),
         }
     }
@@ -78,6 +82,14 @@ impl HlsConfig {
     /// When the configuration was not validated.
     pub fn grid(&self) -> Grid {
         Grid::new(self.segment).expect("validated segment length")
+    }
+
+    /// How far ahead of air the segment behind one that ends with `playing` is made.
+    fn lead_behind(&self, playing: Option<&NowPlaying>) -> Duration {
+        match playing.map(|playing| playing.source) {
+            Some(Source::Ident) => self.ident_lead.min(self.lead),
+            Some(Source::Library) | None => self.lead,
+        }
     }
 
     /// Segments that a media playlist lists, three at least.
@@ -150,7 +162,8 @@ impl Hls {
         let mut segmenter =
             Segmenter::new(self.config.grid(), self.encoder_delay, resume.now_playing.clone());
         loop {
-            let begin = timeline.peek().airtime_ms - elapsed_lead(self.config.lead);
+            let lead = self.config.lead_behind(resume.now_playing.as_deref());
+            let begin = timeline.peek().airtime_ms - elapsed_lead(lead);
             let segment = tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 segment = waiting(
@@ -209,4 +222,70 @@ fn elapsed_ms(origin: Instant) -> i64 {
 
 fn elapsed_lead(lead: Duration) -> i64 {
     i64::try_from(lead.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SteppedClock;
+    use crate::health::Health;
+
+    fn block(first: bool, source: Source) -> EncodedBlock {
+        let playing = NowPlaying {
+            title: format!("{source:?}"),
+            artist: String::new(),
+            album: String::new(),
+            duration: None,
+            source,
+        };
+        EncodedBlock {
+            units: vec![vec![bytes::Bytes::from_static(&[7; 20]); 15]],
+            changes: vec![(0, Arc::new(playing))],
+            first_of_encoder: first,
+        }
+    }
+
+    /// Milliseconds from when each of `count` segments was made to its airtime; the encoder is never late, and plays the
+    /// ident for the first `ident` blocks.
+    async fn leads(config: HlsConfig, ident: usize, count: usize) -> Vec<i64> {
+        let ((blocks, input), (output, mut segments)) = (mpsc::channel(2), mpsc::channel(1));
+        let origin = Instant::now();
+        let hls = Hls {
+            config,
+            encoder_delay: 2_048,
+            renditions: 1,
+            clock: SteppedClock::starting_at(1_791_000_000_000),
+            origin,
+            resume: Arc::default(),
+            input: Arc::new(Mutex::new(input)),
+            output,
+            health: Health::new().stage("hls", None),
+            metrics: Metrics::new(),
+        };
+        tokio::spawn(async move { hls.run(CancellationToken::new()).await });
+        tokio::spawn(async move {
+            for k in 0.. {
+                let source = if k < ident { Source::Ident } else { Source::Library };
+                if blocks.send(block(k == 0, source)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut leads = Vec::new();
+        while leads.len() < count {
+            let segment: Segment = segments.recv().await.unwrap();
+            leads.push(segment.slot.airtime_ms - elapsed_ms(origin));
+        }
+        leads
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ident_is_made_shortly_before_its_airtime_and_music_after_it_fills_the_lead_at_once() {
+        let config = HlsConfig::default();
+        // Ten segments of ident, then music.
+        let leads = leads(config, 120, 40).await;
+        assert!(leads[4..11].iter().all(|lead| (999..=1_001).contains(lead)), "{leads:?}");
+        assert!(leads[11] > 4_000, "the second segment of music is made at once: {leads:?}");
+        assert!(leads[30..].iter().all(|lead| (59_999..=60_001).contains(lead)), "{leads:?}");
+    }
 }

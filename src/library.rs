@@ -6,6 +6,7 @@
 
 mod actor;
 mod catalogue;
+mod mounts;
 mod natural_order;
 mod playlist_file;
 mod scanner;

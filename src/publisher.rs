@@ -6,13 +6,15 @@
 //! beside the repo is written before the air.
 
 pub mod catalogue;
+pub mod contents;
+pub mod index;
 pub mod live_window;
 pub mod numbers;
 mod signing;
 pub mod station;
 pub mod stream_tree;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ use crate::metrics::{Metrics, RenditionLabel};
 use crate::state::{StateError, StateFile};
 use crate::supervisor::waiting;
 use catalogue::Catalogue;
+use contents::Contents;
+use index::{Head, Index, IndexedRendition};
 use live_window::StoredSegment;
 use numbers::Numbers;
 pub use station::Station;
@@ -78,7 +82,9 @@ pub struct Published {
     station: Station,
     /// A segment that was taken and is not stored yet.
     pending: Option<Segment>,
-    /// Blocks of the tree on air that are not media: directories, playlists, station.json.
+    /// The index on air.
+    index: Index,
+    /// Blocks of the tree on air that are not media: directories, playlists, station.json, the index.
     tree_blocks: HashSet<Cid>,
     /// What retention has not been told yet.
     backlog: Tick,
@@ -94,6 +100,7 @@ impl Published {
             numbers,
             station,
             pending: None,
+            index: Index::default(),
             tree_blocks: HashSet::new(),
             backlog: Tick::default(),
             last_reveal: None,
@@ -342,6 +349,7 @@ impl Publisher {
         let newest = published.catalogue.window.aired().next_back();
         let playing = newest.and_then(|segment| segment.now_playing.clone());
         let newest = newest.map_or(0, |segment| segment.n);
+        published.station.oldest = published.catalogue.window.aired().next().map(|segment| segment.n);
         if let Some(playing) =
             playing.as_ref().filter(|now| published.station.now_playing.as_ref() != Some(*now))
         {
@@ -352,34 +360,30 @@ impl Publisher {
     }
 
     /// Every file of the tree, and the blocks of those that are not stored yet.
-    fn build(&self, published: &Published) -> (StreamTree, Vec<Block>) {
+    fn build(&self, published: &mut Published) -> (StreamTree, Vec<Block>) {
         let catalogue = &published.catalogue;
-        let mut files: HashMap<String, Entry> = HashMap::new();
-        files.extend(self.archive.borrow().map(|archive| (ARCHIVE.to_owned(), archive)));
-        let mut blocks = Vec::new();
-        for (index, parameters) in catalogue.parameters.iter().enumerate() {
-            let name = &parameters.rendition;
-            files.insert(format!("{name}/init.mp4"), catalogue.init[index]);
-            let media = catalogue.window.aired().map(|s| (format!("{name}/{}.m4s", s.n), s.media[index]));
-            files.extend(media);
-        }
-        let mut add = |path: String, bytes: Bytes| {
-            let block = Block::raw(bytes);
-            files.insert(path, Entry::from(&block));
-            blocks.push(block);
-        };
-        if let Some(playlist) = catalogue.window.media_playlist(self.settings.target_duration) {
-            let text = Bytes::from(playlist.to_string());
-            catalogue.parameters.iter().for_each(|p| add(format!("{}/live.m3u8", p.rendition), text.clone()));
-        }
         let multivariant = MultivariantPlaylist { variants: variants(catalogue) };
-        add("stream.m3u8".into(), multivariant.to_string().into());
-        add("station.json".into(), published.station.to_json());
-        let newest = catalogue.window.aired().next_back().map_or(0, |segment| segment.n);
-        blocks.dedup_by_key(|block| block.cid);
-        let (tree, directories) = stream_tree::build(newest, files);
-        blocks.extend(directories);
-        (tree, blocks)
+        let contents = Contents {
+            head: &self.head(catalogue),
+            window: &catalogue.window,
+            multivariant: multivariant.to_string().into(),
+            station: published.station.to_json(),
+            others: self.archive.borrow().map(|archive| (ARCHIVE.to_owned(), archive)).into_iter().collect(),
+        };
+        contents.tree(&mut published.index)
+    }
+
+    fn head(&self, catalogue: &Catalogue) -> Head {
+        let named = |(p, init): (&CodecParameters, &Entry)| IndexedRendition {
+            name: p.rendition.clone(),
+            init: *init,
+        };
+        Head {
+            target_duration: self.settings.target_duration,
+            playlist_segments: self.settings.playlist_segments,
+            segment_samples: u64::try_from(self.settings.segment.as_millis()).unwrap_or(u64::MAX) * 48,
+            renditions: catalogue.parameters.iter().zip(&catalogue.init).map(named).collect(),
+        }
     }
 
     fn report(&self, published: &Published, newest: u64, began: Instant) {

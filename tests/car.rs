@@ -372,7 +372,8 @@ fn what_cannot_be_exported_is_told_and_makes_no_file() {
 #[test]
 fn an_import_outlives_the_stations_sweep_until_it_is_forgotten() {
     let (root, blocks) = stream();
-    let home = Home::new("[hls]\nsegment = \"1s 920ms\"\nlead = \"8s\"\nplaylist = \"12s\"\n");
+    let home =
+        Home::new("[hls]\nsegment = \"1s 920ms\"\nlead = \"8s\"\nident_lead = \"8s\"\nplaylist = \"12s\"\n");
     let file = home.path().join("tree.car");
     let original = car_of(&[root], &blocks);
     fs::write(&file, &original).unwrap();

@@ -33,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn small(folder: &Path) -> Config {
     let mut config = config(folder);
     config.hls.lead = Duration::from_secs(12);
+    config.hls.ident_lead = config.hls.lead;
     config.hls.playlist = Duration::from_secs(24);
     config
 }

@@ -19,7 +19,7 @@ use support::station::{Home, Station, run_to_end};
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 const RENDITIONS: [&str; 3] = ["lofi", "midfi", "hifi"];
 /// Short enough that the cut of a restart comes on air, and leaves the playlist, within the test.
-const BRISK: &str = "[hls]\nsegment = \"1s 920ms\"\nlead = \"8s\"\nplaylist = \"12s\"\n";
+const BRISK: &str = "[hls]\nsegment = \"1s 920ms\"\nlead = \"8s\"\nident_lead = \"8s\"\nplaylist = \"12s\"\n";
 
 fn home(sections: &str) -> Home {
     let home = Home::new(sections);

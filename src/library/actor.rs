@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Catalogue, fingerprint};
+use super::mounts::{self, MountPoints, MountWatch};
 use super::scanner::{File, Walk, walk};
 use super::settling::Settling;
 use super::shelf::{Headers, Shelf};
-use super::watch::{FolderWatch, mounts};
+use super::watch::FolderWatch;
 use super::{
     CATALOGUE_FILE, FileVersion, Library, LibraryConfig, LibraryError, LibraryHandle, Measurer, REPORTS,
     Unplayable, tags, unix_nanos,
@@ -29,7 +30,7 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// Bounds the share of time spent walking while changes go on without end: one in five.
 const WALK_REST: u32 = 4;
 
-/// How often mounts and configured folders are looked at: how late a stick is noticed.
+/// How often configured folders are looked at, and mounts where the system does not tell of changes.
 const ROOT_POLL: Duration = Duration::from_secs(3);
 
 /// How often folders are walked where changes cannot be watched.
@@ -111,6 +112,7 @@ impl LibraryActor {
         let file = self.catalogue_file.clone();
         let load = tokio::task::spawn_blocking(in_span(move || Catalogue::load(&file)));
         let mut desk = Desk::new(&self.config, load.await.map_err(LibraryError::Work)?);
+        let mounts = MountWatch::new();
         loop {
             desk.start_work(self, &stop);
             let next = desk.next_deadline();
@@ -121,6 +123,7 @@ impl LibraryActor {
                 Ok(()) = self.config.changed() => desk.reconfigure(&self.config.borrow_and_update()),
                 Some(report) = self.reports.recv() => desk.reject(&report),
                 () = self.rescan.notified() => desk.changed(),
+                () = mounts.changed() => desk.poll_at = Instant::now(),
                 () = sleep_until(next) => {}
             }
             if std::mem::take(&mut desk.is_news) {
@@ -248,11 +251,12 @@ impl Desk {
             let started = std::time::Instant::now();
             // No folders, no inotify instance: they are few on a system.
             let mut watch = watch.or_else(|| (!music.is_empty()).then(|| FolderWatch::new(changed)));
-            let walk = walk(&music, &mut |folder| {
+            let mut walk = walk(&music, &mut |folder| {
                 if let Some(watch) = &mut watch {
                     watch.follow(folder);
                 }
             });
+            walk.mounts = MountPoints::parse(&mounts::table());
             if let Some(watch) = &mut watch {
                 watch.keep(&walk.folders);
             }
@@ -320,8 +324,8 @@ impl Desk {
         let now = Instant::now();
         self.is_walking = false;
         self.rest_until = now + took * WALK_REST;
-        let (settled, look_again) =
-            self.settling.admit(walk.files, now.into_std(), unix_nanos(SystemTime::now()));
+        let unix_now = unix_nanos(SystemTime::now());
+        let (settled, look_again) = self.settling.admit(walk.files, &walk.mounts, now.into_std(), unix_now);
         if let Some(due) = look_again {
             self.walk_at = self.walk_at.min(Instant::from_std(due));
         }
@@ -374,7 +378,7 @@ impl Desk {
 }
 
 fn look_at(music: &[PathBuf]) -> Roots {
-    Roots { mounts: mounts(), present: music.iter().map(|folder| folder.exists()).collect() }
+    Roots { mounts: mounts::table(), present: music.iter().map(|folder| folder.exists()).collect() }
 }
 
 fn identify(file: &File) -> Result<Headers, String> {

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::mounts::MountPoints;
 use super::{FileVersion, natural_order, playlist_file};
 
 /// File name extensions that are tried, in lower case.
@@ -47,6 +48,8 @@ pub(super) struct Walk {
     pub(super) folders: BTreeSet<PathBuf>,
     /// Configured folders that are not there.
     pub(super) missing: Vec<PathBuf>,
+    /// What was mounted right after; empty where nobody looked.
+    pub(super) mounts: MountPoints,
 }
 
 /// True for a name with an extension that is tried.

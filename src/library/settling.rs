@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::FileVersion;
+use super::mounts::MountPoints;
 use super::scanner::File;
 
 /// Remembers since when each file has been as it is.
@@ -29,11 +30,13 @@ impl Settling {
         Self { settle, files: HashMap::new(), is_first: true }
     }
 
-    /// The files that have settled by `now`, and when to look again if some have not.
+    /// The files that have settled by `now`, and when to look again if some have not. What lies on a read-only file
+    /// system is written by nobody and has settled.
     /// `unix_now` (nanoseconds) is only compared with modification times, on the first walk.
     pub(super) fn admit(
         &mut self,
         files: Vec<File>,
+        mounts: &MountPoints,
         now: Instant,
         unix_now: i64,
     ) -> (Vec<File>, Option<Instant>) {
@@ -41,7 +44,8 @@ impl Settling {
         let mut observed = HashMap::with_capacity(files.len());
         let mut look_again: Option<Instant> = None;
         for file in files {
-            let observation = self.observe(&file, now, unix_now);
+            let mut observation = self.observe(&file, now, unix_now);
+            observation.since = observation.since.filter(|_| !mounts.is_read_only(&file.path));
             observed.insert(Arc::clone(&file.path), observation);
             match observation.since {
                 None => settled.push(file),
@@ -85,6 +89,10 @@ mod tests {
         File { path: Path::new("/m/a.mp3").into(), version: FileVersion { size, modified } }
     }
 
+    fn writable() -> MountPoints {
+        MountPoints::parse(b"1 1 8:1 / / rw - ext4 /dev/sda1 rw")
+    }
+
     fn after(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)
     }
@@ -92,21 +100,21 @@ mod tests {
     #[test]
     fn old_files_count_at_once_on_the_first_walk() {
         let mut settling = Settling::new(SETTLE);
-        let (settled, due) = settling.admit(vec![file(1, 5)], Instant::now(), UNIX);
+        let (settled, due) = settling.admit(vec![file(1, 5)], &writable(), Instant::now(), UNIX);
         assert_eq!((settled.len(), due), (1, None));
     }
 
     #[test]
     fn a_file_being_written_counts_once_it_stays_the_same() {
         let (mut settling, start) = (Settling::new(SETTLE), Instant::now());
-        let (settled, due) = settling.admit(vec![file(1, UNIX)], start, UNIX);
+        let (settled, due) = settling.admit(vec![file(1, UNIX)], &writable(), start, UNIX);
         assert_eq!((settled.len(), due), (0, Some(start + SETTLE)));
-        let (settled, due) = settling.admit(vec![file(2, UNIX)], after(start, 1500), UNIX);
+        let (settled, due) = settling.admit(vec![file(2, UNIX)], &writable(), after(start, 1500), UNIX);
         assert_eq!((settled.len(), due), (0, Some(after(start, 3500))));
-        assert!(settling.admit(vec![file(2, UNIX)], after(start, 3499), UNIX).0.is_empty());
-        assert_eq!(settling.admit(vec![file(2, UNIX)], after(start, 3500), UNIX).0.len(), 1);
+        assert!(settling.admit(vec![file(2, UNIX)], &writable(), after(start, 3499), UNIX).0.is_empty());
+        assert_eq!(settling.admit(vec![file(2, UNIX)], &writable(), after(start, 3500), UNIX).0.len(), 1);
         assert_eq!(
-            settling.admit(vec![file(2, UNIX)], after(start, 3501), UNIX),
+            settling.admit(vec![file(2, UNIX)], &writable(), after(start, 3501), UNIX),
             (vec![file(2, UNIX)], None)
         );
     }
@@ -114,21 +122,30 @@ mod tests {
     #[test]
     fn a_later_file_waits_even_with_an_old_modification_time() {
         let (mut settling, start) = (Settling::new(SETTLE), Instant::now());
-        settling.admit(vec![], start, UNIX);
-        assert!(settling.admit(vec![file(1, 5)], start, UNIX).0.is_empty());
-        assert_eq!(settling.admit(vec![file(1, 5)], start + SETTLE, UNIX).0.len(), 1);
+        settling.admit(vec![], &writable(), start, UNIX);
+        assert!(settling.admit(vec![file(1, 5)], &writable(), start, UNIX).0.is_empty());
+        assert_eq!(settling.admit(vec![file(1, 5)], &writable(), start + SETTLE, UNIX).0.len(), 1);
     }
 
     #[test]
     fn a_changed_file_settles_anew() {
         let (mut settling, start) = (Settling::new(SETTLE), Instant::now());
-        assert_eq!(settling.admit(vec![file(1, 5)], start, UNIX).0.len(), 1);
-        assert!(settling.admit(vec![file(2, 5)], after(start, 9000), UNIX).0.is_empty());
+        assert_eq!(settling.admit(vec![file(1, 5)], &writable(), start, UNIX).0.len(), 1);
+        assert!(settling.admit(vec![file(2, 5)], &writable(), after(start, 9000), UNIX).0.is_empty());
     }
 
     #[test]
     fn no_settling_means_at_once() {
         let mut settling = Settling::new(Duration::ZERO);
-        assert_eq!(settling.admit(vec![file(1, UNIX)], Instant::now(), UNIX).0.len(), 1);
+        assert_eq!(settling.admit(vec![file(1, UNIX)], &writable(), Instant::now(), UNIX).0.len(), 1);
+    }
+
+    #[test]
+    fn what_nobody_can_write_to_counts_at_once() {
+        let stick = MountPoints::parse(b"1 1 8:1 / / rw - ext4 a rw\n2 1 8:2 / /m ro - vfat b ro");
+        let mut settling = Settling::new(SETTLE);
+        settling.admit(vec![], &stick, Instant::now(), UNIX);
+        let (settled, due) = settling.admit(vec![file(1, UNIX)], &stick, Instant::now(), UNIX);
+        assert_eq!((settled.len(), due), (1, None));
     }
 }

@@ -89,12 +89,6 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// Changes whenever a file system is mounted or unmounted, which inotify does not tell.
-/// Empty where the system does not say (proc(5), /proc/pid/mountinfo).
-pub(super) fn mounts() -> Vec<u8> {
-    std::fs::read("/proc/self/mountinfo").unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

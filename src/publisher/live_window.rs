@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::index::{IndexedSegment, group};
 use super::stream_tree::Entry;
 use crate::hls::NowPlaying;
 use crate::hls::media_playlist::{MediaPlaylist, MediaSegment};
@@ -49,12 +50,45 @@ pub struct LiveWindow {
     discontinuity_sequence: u64,
     /// Stored, not yet revealed.
     ahead: VecDeque<StoredSegment>,
+    /// No longer retained, but of a group of the index that others still stand in.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    left: VecDeque<StoredSegment>,
 }
 
 impl LiveWindow {
     /// An empty window whose playlists go on counting discontinuities at `discontinuity_sequence`.
     pub fn new(discontinuity_sequence: u64) -> Self {
         Self { discontinuity_sequence, ..Self::default() }
+    }
+
+    /// The window of a station whose index tells of `segments`, lowest number first: on air from `oldest` to `newest`, the
+    /// last `limit` of them without a jump in the playlists.
+    pub fn of_index<'a>(
+        segments: impl Iterator<Item = &'a IndexedSegment>,
+        oldest: u64,
+        newest: u64,
+        limit: usize,
+    ) -> Self {
+        let (mut window, mut run, mut before) = (Self::default(), 0, Vec::new());
+        for segment in segments {
+            let stored = segment.to_stored();
+            if segment.n < oldest {
+                window.left.push_back(stored);
+                continue;
+            }
+            before.push(segment.discontinuity_sequence);
+            if segment.n > newest {
+                window.ahead.push_back(stored);
+                continue;
+            }
+            let follows = window.aired.back().is_some_and(|last| last.n + 1 == segment.n);
+            run = if follows { run + 1 } else { 1 };
+            window.aired.push_back(stored);
+        }
+        window.listed = run.min(limit.max(1));
+        let first_listed = window.aired.len() - window.listed;
+        window.discontinuity_sequence = before.get(first_listed).copied().unwrap_or(0);
+        window
     }
 
     /// Adds a stored segment behind all others. A number at or below the newest is refused by `false`.
@@ -102,7 +136,15 @@ impl LiveWindow {
             }
             gone.extend(self.aired.pop_front());
         }
+        self.leave(gone.iter().cloned());
         gone
+    }
+
+    /// Keeps in mind what the index still names beside segments that stay.
+    fn leave(&mut self, gone: impl Iterator<Item = StoredSegment>) {
+        self.left.extend(gone);
+        let oldest = self.aired.front().map(|segment| group(segment.n));
+        self.left.retain(|segment| oldest.is_some_and(|oldest| group(segment.n) >= oldest));
     }
 
     /// Lays out the airtimes of another run's segments, one after the other, so that the newest begins at
@@ -131,6 +173,19 @@ impl LiveWindow {
     /// Every segment, on air or ahead of it, oldest first.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = &StoredSegment> {
         self.aired.iter().chain(&self.ahead)
+    }
+
+    /// What the index tells of, oldest first: each segment with the discontinuities before it.
+    pub fn indexed(&self) -> impl Iterator<Item = (&StoredSegment, u64)> {
+        let all = || self.left.iter().chain(self.all());
+        let first_listed = self.left.len() + self.aired.len() - self.listed;
+        let before = all().take(first_listed).filter(|segment| segment.discontinuity).count() as u64;
+        let mut count = self.discontinuity_sequence.saturating_sub(before);
+        all().map(move |segment| {
+            let before = count;
+            count += u64::from(segment.discontinuity);
+            (segment, before)
+        })
     }
 
     /// The newest segment, on air or not.
@@ -163,7 +218,8 @@ impl LiveWindow {
         let keep = self.aired.iter().rev().take_while(|segment| held(segment)).count();
         let drop = self.aired.len() - keep;
         self.unlist(self.listed.saturating_sub(keep));
-        self.aired.drain(..drop);
+        let dropped: Vec<_> = self.aired.drain(..drop).collect();
+        self.leave(dropped.into_iter());
         // A hole behind the newest aired segment leaves the lead without its beginning.
         if keep == 0 && drop > 0 {
             self.ahead.clear();

@@ -15,6 +15,8 @@ pub struct Station {
     pub ipns: String,
     /// Whether anything is on air.
     pub on_air: bool,
+    /// Lowest media sequence number that the renditions' folders hold.
+    pub oldest: Option<u64>,
     /// Highest media sequence number on air.
     pub newest: Option<u64>,
     /// The renditions, as in the multivariant playlist.
@@ -47,6 +49,7 @@ impl Station {
             name,
             ipns,
             on_air: false,
+            oldest: None,
             newest: None,
             renditions: Vec::new(),
             now_playing: None,

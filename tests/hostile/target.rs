@@ -13,7 +13,7 @@ use rust_ipfs::Multiaddr;
 use crate::support::station::{Home, PATIENCE, Station};
 
 /// A station on loopback that knows nobody, with a short lead: it is settled when that is full.
-const CONFIG: &str = "[hls]\nlead = \"12s\"\n[http]\nheader_timeout = \"2s\"\n\
+const CONFIG: &str = "[hls]\nlead = \"12s\"\nident_lead = \"12s\"\n[http]\nheader_timeout = \"2s\"\n\
                       [ipfs]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nbootstrap = []\nmdns = false\n\
                       hole_punching = false\nupnp = false\n";
 /// How often the listener asks.

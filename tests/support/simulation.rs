@@ -46,6 +46,7 @@ pub fn config(data: &Path) -> Config {
     config.station.data = data.join("data");
     config.encoder.rendition = vec![rendition("lofi", 64_000)];
     config.hls.lead = Duration::from_secs(30);
+    config.hls.ident_lead = config.hls.lead;
     config.hls.playlist = Duration::from_secs(30);
     config.ipfs.offline = true;
     config.retention.window = Duration::from_secs(60);
