@@ -346,7 +346,12 @@ async fn each_day_that_is_over_is_pinned_by_its_own_name() {
         Manner { exact_only: true, ..Manner::default() },
     ] {
         for unpin_days in [false, true] {
-            let mut rig = Rig::start(FakeService::new(TOKEN, manner), unpin_days);
+            let service = FakeService::new(TOKEN, manner);
+            let foreign = [format!("{NAME}-of-another"), format!("{NAME}/0notes"), format!("{NAME}/notes")];
+            for (n, name) in foreign.iter().enumerate() {
+                service.add_pin(Block::raw(n.to_string()).cid, name);
+            }
+            let mut rig = Rig::start(service, unpin_days);
             rig.archive(1..5).await;
             rig.ticks(EVERY * 2).await;
             for day in 1..4 {
@@ -369,6 +374,11 @@ async fn each_day_that_is_over_is_pinned_by_its_own_name() {
             assert_eq!(left, expected, "{manner:?}, unpin_days = {unpin_days}");
             assert_eq!(rig.counted("pin_days{pin=\"cluster\",state=\"pinned\"}"), 3);
             rig.settled().await;
+            assert!(
+                foreign.iter().all(|name| rig.service.pins(name).len() == 1),
+                "{:?}",
+                rig.service.names()
+            );
         }
     }
 }
