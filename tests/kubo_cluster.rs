@@ -28,15 +28,18 @@ const SWARM_KEY: &str =
 /// Two kubos that know nobody, and the cluster above them.
 struct Engines {
     kubos: [Kubo; 2],
+    /// What a kubo has pinned before anybody asks it to.
+    before: [HashSet<String>; 2],
     peers: [Cluster; 2],
 }
 
 impl Engines {
     fn start(setup: &Setup) -> Self {
         let kubos = [0, 1].map(|_| Kubo::start_with(setup.clone()));
+        let before = [0, 1].map(|index| recursive(&kubos[index]));
         let first = Cluster::start(&kubos[0], None);
         let second = Cluster::start(&kubos[1], Some(&first));
-        Self { kubos, peers: [first, second] }
+        Self { kubos, before, peers: [first, second] }
     }
 
     /// The one pin of this name, where it is the only one.
@@ -57,7 +60,8 @@ impl Engines {
             for other in others {
                 pins.insert(self.pin(other)?.0);
             }
-            let same = self.kubos.iter().all(|kubo| recursive(kubo) == pins);
+            let of = |(kubo, before)| recursive(kubo).difference(before).cloned().collect::<HashSet<_>>();
+            let same = self.kubos.iter().zip(&self.before).map(of).all(|held| held == pins);
             (same && status == "pinned").then_some(root)
         })
     }
@@ -172,8 +176,10 @@ fn in_a_private_network_the_cluster_gets_root_and_archive_days_and_nobody_else_c
     });
     let station = home.start_online();
     let name = format!("skywave/{}", station.ipns);
-    let day = format!("{name}/2026-10-23");
-    let root = engines.both_hold(&station, &name, &[&day]);
+    // Once today's first minute is in the archive, both are over.
+    let [day, next] = ["2026-10-23", "2026-10-24"].map(|day| format!("{name}/{day}"));
+    station.wait_for("the first day", |_| engines.pin(&day));
+    let root = engines.both_hold(&station, &name, &[&day, &next]);
     let (day, _) = engines.pin(&day).unwrap();
     for kubo in &engines.kubos {
         let listed = kubo.run(&["--offline", "ls", &format!("{day}/hifi/22")]);
@@ -183,7 +189,7 @@ fn in_a_private_network_the_cluster_gets_root_and_archive_days_and_nobody_else_c
     }
     station.wait_for("the day in /health", |station| {
         let report = health(station, "cluster");
-        (report["days_pinned"] == 1 && report["days_wanted"] == 1).then_some(())
+        (report["days_pinned"] == 2 && report["days_wanted"] == 2).then_some(())
     });
     // A kubo without the key, told where the station is, gets nothing.
     let outside = Kubo::start();

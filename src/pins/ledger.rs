@@ -285,8 +285,10 @@ impl Ledger {
     /// The service has no such pin, or none any more.
     pub(super) fn gone(&mut self, name: &str, requestid: &str) {
         if let Some(slot) = self.slots.get_mut(name) {
+            if slot.held.first().is_some_and(|kept| kept.requestid == requestid) {
+                slot.asked = None;
+            }
             slot.held.retain(|held| held.requestid != requestid);
-            slot.asked = None;
         }
         self.let_go();
     }

@@ -85,6 +85,8 @@ struct State {
     pins: Vec<Held>,
     created: usize,
     requests: Vec<(Instant, String)>,
+    /// Names of all pins that were ever made.
+    made: Vec<String>,
 }
 
 /// The service.
@@ -120,6 +122,11 @@ impl FakeService {
     pub fn origins(&self, name: &str) -> Value {
         let state = self.state.lock().unwrap();
         state.pins.iter().find(|pin| pin.name == name).map_or(Value::Null, |pin| pin.origins.clone())
+    }
+
+    /// How many pins of this name were ever made.
+    pub fn made(&self, name: &str) -> usize {
+        self.state.lock().unwrap().made.iter().filter(|made| *made == name).count()
     }
 
     /// Names of all pins, sorted.
@@ -246,6 +253,7 @@ impl FakeService {
 impl State {
     fn add(&mut self, manner: Manner, cid: &str, name: &str, origins: Value) -> Held {
         self.created += 1;
+        self.made.push(name.to_owned());
         let requestid = if manner.cluster { cid.to_owned() } else { format!("request-{}", self.created) };
         self.pins.retain(|pin| pin.requestid != requestid);
         let (status, created, looks) = ("queued", self.created, 0);

@@ -211,7 +211,7 @@ fn what_fails_is_asked_for_less_and_less_often() {
     }
     // An hour: after 1, 2, 4 and 8 minutes, and then every ten.
     assert!((7..=10).contains(&model.next), "{} pins were made in an hour", model.next);
-    assert_eq!(model.of(STATION).len(), 1);
+    assert!(model.of(STATION).len() <= 2);
 }
 
 #[test]
