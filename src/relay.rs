@@ -21,13 +21,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::clock::SharedClock;
 use crate::health::{Health, StageHealth};
@@ -73,6 +72,9 @@ pub enum RelayError {
     /// A block of the tree could not be stored.
     #[error("cannot store the stream tree")]
     Tree(#[source] IpfsError),
+    /// A task of the stage panicked.
+    #[error("a task of the relay panicked")]
+    Task(#[source] JoinError),
 }
 
 /// The stage's ends; survives a restart of the stage.
@@ -121,11 +123,12 @@ pub struct Relay {
     pub metrics: Metrics,
 }
 
-/// What is under way in one run.
+/// What is under way in one run; ends with it. In tasks of their own: one that holds a lock of the store goes on while
+/// the stage itself waits for the store.
 struct Work {
-    fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
+    fetches: JoinSet<Fetched>,
     busy: HashSet<Cid>,
-    reading: FuturesUnordered<BoxFuture<'static, (Heard, Result<SignedTree, ReadError>)>>,
+    reading: JoinSet<(Heard, Result<SignedTree, ReadError>)>,
     /// The record that is read, or was read last.
     read: Option<Arc<Record>>,
     heard: Option<Heard>,
@@ -171,8 +174,11 @@ impl Relay {
                     let record = records.borrow_and_update().clone();
                     self.hear(following, &mut work, record);
                 }
-                Some(fetched) = work.fetches.next() => self.fetched(following, &mut work, &fetched),
-                Some((heard, read)) = work.reading.next() => self.take_in(following, &mut work, heard, read).await?,
+                Some(fetched) = work.fetches.join_next() => self.fetched(following, &mut work, &ended(fetched)?),
+                Some(read) = work.reading.join_next() => {
+                    let (heard, read) = ended(read)?;
+                    self.take_in(following, &mut work, heard, read).await?;
+                }
                 () = sleep_until(wake.into_iter().flatten().min()) => work.forget_pause(),
                 _ = look.tick() => {
                     self.look(following, began);
@@ -217,8 +223,8 @@ impl Relay {
         let source = Reader { source: self.source.clone(), patience: TREE_PATIENCE };
         let known = following.tree.as_ref().map(SignedTree::known_groups).unwrap_or_default();
         work.read = Some(heard.record.clone());
-        work.reading.clear();
-        work.reading.push(Box::pin(async move {
+        work.reading = JoinSet::new();
+        let reading = async move {
             let reading = signed_tree::read(&source, heard.record.clone(), &known);
             let read = match root_to_find(&heard.record).filter(|_| again) {
                 // Nobody who is connected had it: those are looked for who say that they do.
@@ -233,7 +239,8 @@ impl Relay {
                 None => reading.await,
             };
             (heard, read)
-        }));
+        };
+        work.reading.spawn(reading.in_current_span());
     }
 
     async fn take_in(
@@ -291,7 +298,7 @@ impl Relay {
         for entry in next {
             if work.busy.insert(entry.cid) {
                 let (source, blocks) = (self.source.clone(), self.blocks.clone());
-                work.fetches.push(Box::pin(fetch(source, blocks, entry)));
+                work.fetches.spawn(fetch(source, blocks, entry).in_current_span());
             }
         }
     }
@@ -415,9 +422,9 @@ impl Relay {
 impl Work {
     fn new(following: &Following) -> Self {
         Self {
-            fetches: FuturesUnordered::new(),
+            fetches: JoinSet::new(),
             busy: HashSet::new(),
-            reading: FuturesUnordered::new(),
+            reading: JoinSet::new(),
             read: following.record().cloned(),
             heard: None,
             read_again_at: None,
@@ -434,6 +441,11 @@ impl Work {
             self.read_again_at = None;
         }
     }
+}
+
+/// What a task gave; tasks are ended with the run alone.
+fn ended<T>(task: Result<T, JoinError>) -> Result<T, RelayError> {
+    task.map_err(RelayError::Task)
 }
 
 async fn fetch(source: Arc<dyn Source>, blocks: Blocks, entry: Entry) -> Fetched {

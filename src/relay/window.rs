@@ -155,7 +155,11 @@ impl Window {
     /// Where the playlists of the signed tree begin, as far as this relay may list so much.
     fn would_list_from(&self) -> u64 {
         let (Some((oldest, newest)), Some(head)) = (self.signed, &self.head) else { return 0 };
-        let lowest = oldest.max(self.first_listed).max(newest.saturating_sub(head.playlist_segments as u64 - 1));
+        let longest = newest.saturating_sub(head.playlist_segments as u64 - 1);
+        let lowest = oldest.max(self.first_listed).max(longest);
+        if lowest > newest {
+            return lowest;
+        }
         let run = self.segments.range(lowest..=newest).rev().zip((0..=newest).rev());
         run.take_while(|((n, _), expected)| *n == expected).last().map_or(newest, |((n, _), _)| *n)
     }
@@ -168,6 +172,10 @@ impl Window {
             return false;
         }
         let from = self.would_list_from();
+        if from > newest {
+            // All of it is below what was on air before.
+            return false;
+        }
         let mut run: Option<(u64, u64)> = None;
         for (n, segment) in self.segments.range(from..=newest).rev() {
             match (&mut run, self.holds(segment)) {

@@ -172,10 +172,12 @@ async fn a_block_that_one_peer_lacks_or_forges_comes_from_another() {
     }
     relay.wait_for(FIRST + 32).await;
     assert_on_time(&relay, &origin, FIRST + 12, FIRST + 32);
-    assert!(relay.metrics.encode().contains("outcome=\"wrong\""), "a forgery was met");
+    assert!(honest.metrics.encode().contains("outcome=\"wrong\""), "a forgery was met");
     for n in FIRST + 12..FIRST + 20 {
         let cid = Origin::media(n, "hifi");
-        assert_eq!(Block::raw(relay.blocks.get(&cid).await.unwrap().unwrap()).cid, cid);
+        for blocks in [&relay.blocks, &honest.blocks] {
+            assert_eq!(Block::raw(blocks.get(&cid).await.unwrap().unwrap()).cid, cid);
+        }
     }
 }
 
