@@ -12,12 +12,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use support::media::{Depth, fixture_bytes, sines, wav};
 use support::station::{Home, run_to_end};
 
 /// Bounds a run; the judge's own patience is shorter.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
+
+/// One browser at a time: what is judged is what a listener hears, not how many browsers a machine bears.
+static BROWSER: Mutex<()> = Mutex::new(());
 
 fn browser_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
@@ -125,6 +129,7 @@ fn the_page_plays_switches_and_survives_a_kill() {
     if let Some(reason) = lacking() {
         return skip(reason);
     }
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let home = music();
     let station = home.start();
     station.wait_on_air();
@@ -147,6 +152,7 @@ fn the_page_checks_what_it_plays_and_plays_on_when_relays_lie_and_die() {
     if let Some(reason) = lacking() {
         return skip(reason);
     }
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let home = music();
     let station = home.start();
     station.wait_on_air();

@@ -369,10 +369,11 @@ export class Feed {
 
   /** Measures how near each server is, where that is due, and takes the nearest. */
   async measure() {
-    if (this.measuring || !(await this.isProven()) || !this.sources.isDue()) return;
+    if (this.measuring) return;
     this.measuring = true;
     const before = this.sources.current;
     try {
+      if (!(await this.isProven()) || !this.sources.isDue()) return;
       await Promise.all(this.sources.usable().map((source) => this.probe(source)));
     } finally {
       this.measuring = false;

@@ -139,7 +139,8 @@ export class HlsEngine {
 
   error(data) {
     const { ErrorTypes } = this.Hls;
-    this.on.error({ type: data.type, details: data.details, fatal: data.fatal, code: data.response?.code ?? null });
+    const { code = null, text = '' } = data.response ?? {};
+    this.on.error({ type: data.type, details: data.details, fatal: data.fatal, code, text });
     if (!data.fatal) return;
     if (data.type !== ErrorTypes.MEDIA_ERROR || this.recoveries++ >= 3) return this.on.broken(data.response?.code ?? 0);
     this.hls.recoverMediaError();

@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn what_comes_from_npm_is_served_exactly_when_it_was_built_in() {
-        let packages = [("hls", 100_000), ("noble/ed25519", 20_000), ("noble/sha2", 10_000), ("noble/utils", 10_000)];
+        let packages =
+            [("hls", 100_000), ("noble/ed25519", 20_000), ("noble/sha2", 10_000), ("noble/utils", 10_000)];
         for (name, at_least) in packages {
             let served = asset(&format!("/assets/{name}.js"));
             assert_eq!(served.is_some(), cfg!(has_npm_packages), "{name}");

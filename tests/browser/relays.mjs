@@ -116,7 +116,9 @@ async function judge(page, what) {
   const seen = await look(page);
   const all = `${what}: ${JSON.stringify(seen)}`;
   check(page.broken.length === 0, `scripts failed: ${page.broken.join('; ')}`);
-  check(seen.errors.length === 0, `errors; ${all}`);
+  // A stall that is none to the ear is the machine's; one that is heard is judged below.
+  const errors = seen.errors.filter((error) => error.fatal || error.details !== 'bufferStalledError');
+  check(errors.length === 0, `errors; ${all}`);
   check(seen.state === 'playing', `it does not play; ${all}`);
   check(seen.tampered === 0 && seen.appends > 0, `tampered bytes reached the decoder; ${all}`);
   check(seen.waits === 0 && seen.stood < BUSY_S, `the sound stood still for ${seen.stood.toFixed(2)} s; ${all}`);
@@ -126,11 +128,12 @@ async function judge(page, what) {
   return seen;
 }
 
+/** So far apart that no busy machine turns them round. */
 async function startProxies(url, names) {
   const [own, liar, mortal] = await Promise.all([
-    new Proxy(url, { name: names[0], delayMs: 120 }).start(),
+    new Proxy(url, { name: names[0], delayMs: 1000 }).start(),
     new Proxy(url, { name: names[1] }).start(),
-    new Proxy(url, { name: names[2], delayMs: 50 }).start(),
+    new Proxy(url, { name: names[2], delayMs: 400 }).start(),
   ]);
   own.relays = [{ peer: 'mortal', http: [mortal.url], listeners: 1 }, { peer: 'liar', http: [liar.url], listeners: 2 }];
   return { own, liar, mortal };
