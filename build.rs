@@ -1,15 +1,23 @@
-//! Puts hls.js into the binary: from `web/node_modules` when it is there, else through npm into `OUT_DIR`.
+//! Puts hls.js and @noble into the binary: from `web/node_modules` when they are there, else through npm into `OUT_DIR`.
 //!
 //! Without either the build goes on and the page uses the browser's own HLS. `SKYWAVE_NO_NPM=1` keeps npm
-//! from being asked. A build that went on without hls.js asks again once something in `web/` is touched.
+//! from being asked. A build that went on without them asks again once something in `web/` is touched.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// The light build as an ES module: audio-only CMAF and ID3 in `emsg` are in it, captions and DRM are not.
-const HLS_JS: &str = "node_modules/hls.js/dist/hls.light.min.mjs";
+/// What the page takes of each package, and under which name. Of hls.js the light build: audio-only CMAF and ID3 in
+/// `emsg` are in it, captions and DRM are not.
+const MODULES: [(&str, &str); 6] = [
+    ("hls.js/dist/hls.light.min.mjs", "hls.js"),
+    ("@noble/ed25519/index.js", "noble/ed25519.js"),
+    ("@noble/hashes/sha2.js", "noble/sha2.js"),
+    ("@noble/hashes/_md.js", "noble/_md.js"),
+    ("@noble/hashes/_u64.js", "noble/_u64.js"),
+    ("@noble/hashes/utils.js", "noble/utils.js"),
+];
 
 /// Bounds how long a network that swallows packets can hold up a build.
 const NPM_PATIENCE: Duration = Duration::from_secs(60);
@@ -18,36 +26,46 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=web");
     println!("cargo:rerun-if-env-changed=SKYWAVE_NO_NPM");
-    println!("cargo:rustc-check-cfg=cfg(has_hls_js)");
+    println!("cargo:rustc-check-cfg=cfg(has_npm_packages)");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let found = find_hls_js(&out_dir).and_then(|source| {
-        fs::copy(&source, out_dir.join("hls.js")).map_err(|error| format!("{}: {error}", source.display()))
+    let found = find_packages(&out_dir).and_then(|packages| {
+        copy(&packages, &out_dir).map_err(|error| format!("{}: {error}", packages.display()))
     });
     match found {
-        Ok(_) => println!("cargo:rustc-cfg=has_hls_js"),
+        Ok(()) => println!("cargo:rustc-cfg=has_npm_packages"),
         Err(reason) => {
             println!("cargo:warning=the page is built without hls.js, browsers use their own HLS ({reason})");
         }
     }
 }
 
-/// The path of hls.js, fetched if need be; the reason in words when there is none.
-fn find_hls_js(out_dir: &Path) -> Result<PathBuf, String> {
-    let installed = Path::new("web").join(HLS_JS);
-    if installed.is_file() {
+fn copy(packages: &Path, out_dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(out_dir.join("noble"))?;
+    MODULES.iter().try_for_each(|(from, to)| fs::copy(packages.join(from), out_dir.join(to)).map(drop))
+}
+
+/// Whether everything is there.
+fn is_whole(packages: &Path) -> bool {
+    MODULES.iter().all(|(from, _)| packages.join(from).is_file())
+}
+
+/// The folder of the packages, fetched if need be; the reason in words when there is none.
+fn find_packages(out_dir: &Path) -> Result<PathBuf, String> {
+    let installed = Path::new("web").join("node_modules");
+    if is_whole(&installed) {
         return Ok(installed);
     }
     if env::var_os("SKYWAVE_NO_NPM").is_some_and(|value| !value.is_empty() && value != "0") {
         return Err("SKYWAVE_NO_NPM is set".into());
     }
     let work = out_dir.join("npm");
-    let fetched = work.join(HLS_JS);
-    if fetched.is_file() && same_lock(&work) {
+    let fetched = work.join("node_modules");
+    if is_whole(&fetched) && same_lock(&work) {
         return Ok(fetched);
     }
     prepare(&work).map_err(|error| format!("{}: {error}", work.display()))?;
     npm_ci(&work)?;
-    if fetched.is_file() { Ok(fetched) } else { Err(format!("npm brought no {HLS_JS}")) }
+    if is_whole(&fetched) { Ok(fetched) } else { Err("npm brought less than the page takes".into()) }
 }
 
 /// Whether what was fetched earlier is still what the lock file asks for.

@@ -1,6 +1,7 @@
 //! The only wiring: start, reload, shutdown.
 
 mod board;
+mod copies;
 mod publishing;
 mod relay;
 mod restore;

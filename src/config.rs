@@ -18,6 +18,7 @@ use crate::leds::{ButtonConfig, LedsConfig};
 use crate::library::LibraryConfig;
 use crate::logging::LogConfig;
 use crate::mirror::{self, MirrorConfig};
+use crate::pins::{self, PinConfig};
 use crate::player::{PlayerConfig, PlayerError};
 use crate::retention::RetentionConfig;
 
@@ -65,6 +66,9 @@ pub struct Config {
     /// Nodes that hold a copy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirror: Vec<MirrorConfig>,
+    /// Pinning services that hold a copy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pin: Vec<PinConfig>,
     /// The web server.
     pub http: HttpConfig,
     /// The lights.
@@ -172,6 +176,7 @@ impl Config {
         self.retention.validate().map_err(owned)?;
         self.http.validate().map_err(owned)?;
         mirror::validate(&self.mirror)?;
+        pins::validate(&self.pin)?;
         self.leds.validate(&self.button).map_err(owned)?;
         self.log.validate().map_err(owned)
     }
@@ -215,6 +220,7 @@ impl Config {
             ("ipfs", self.ipfs != other.ipfs),
             ("retention", self.retention != other.retention),
             ("mirror", self.mirror != other.mirror),
+            ("pin", self.pin != other.pin),
             ("http", self.http != other.http),
             ("leds", self.leds != other.leds),
             ("button", self.button != other.button),
@@ -295,7 +301,7 @@ mod tests {
         let error = mistake(&format!("{good}[[encoder.rendition]]\nname = \"a\"\nbitrate = 96000\n"));
         assert_eq!((error.line, error.key.as_str()), (Some(5), "encoder.rendition[1]"));
 
-        let mirrors = "[[mirror]]\nurl = \"http://a:5001\"\n\n[[mirror]]\nurl = \"https://b:5001\"\n";
+        let mirrors = "[[mirror]]\nurl = \"http://a:5001\"\n\n[[mirror]]\nurl = \"ftp://b:5001\"\n";
         let error = mistake(mirrors);
         assert_eq!((error.line, error.key.as_str()), (Some(4), "mirror[1]"));
 

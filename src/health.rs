@@ -11,6 +11,7 @@ mod listeners;
 mod mirrors;
 mod name;
 mod notices;
+mod pins;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 pub use conditions::{ClockState, Conditions};
 pub use mirrors::{MirrorHealth, MirrorReport, MirrorState};
 pub use name::NameReport;
+pub use pins::{PinHealth, PinReport, PinState};
 pub use sync::SyncReport;
 
 /// Bounds the list of unplayable files in a report; all of them are counted.
@@ -42,6 +44,7 @@ struct Inner {
     started: Instant,
     stages: Vec<Stage>,
     mirrors: Vec<mirrors::Mirror>,
+    pins: Vec<pins::Pin>,
     air: Air,
     newest: Option<u64>,
     lead: Duration,
@@ -140,6 +143,9 @@ pub struct Report {
     /// The mirrors in the order of registration; a map by name in JSON, left out where there are none.
     #[serde(serialize_with = "mirrors_as_map", skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<MirrorReport>,
+    /// The pinning services in the order of registration; a map by name in JSON, left out where there are none.
+    #[serde(serialize_with = "pins_as_map", skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<PinReport>,
     /// Library counts.
     pub library: LibraryReport,
     /// The station's IPNS name.
@@ -225,6 +231,7 @@ impl Health {
             started: Instant::now(),
             stages: Vec::new(),
             mirrors: Vec::new(),
+            pins: Vec::new(),
             air: Air::NotYet,
             newest: None,
             lead: Duration::ZERO,
@@ -314,6 +321,7 @@ impl Health {
             uptime_seconds: now.duration_since(inner.started).as_secs(),
             stages,
             mirrors: inner.mirrors.iter().map(|mirror| mirror.report(now, wall)).collect(),
+            pins: inner.pins.iter().map(|pin| pin.report(now, wall)).collect(),
             library: inner.library_report(),
             name: inner.name.report(now, wall),
             listeners,
@@ -474,6 +482,10 @@ fn stages_as_map<S: Serializer>(stages: &[StageReport], serializer: S) -> Result
 
 fn mirrors_as_map<S: Serializer>(mirrors: &[MirrorReport], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(mirrors.iter().map(|mirror| (&mirror.name, mirror)))
+}
+
+fn pins_as_map<S: Serializer>(pins: &[PinReport], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pins.iter().map(|pin| (&pin.name, pin)))
 }
 
 #[cfg(test)]

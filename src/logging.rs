@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::MultiProgress;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -33,7 +34,7 @@ impl Default for LogConfig {
 impl LogConfig {
     /// Checks the level. The error is the key's name and what is wrong with it.
     pub fn validate(&self) -> Result<(), (&'static str, String)> {
-        match self.level.parse::<tracing::Level>() {
+        match self.level.parse::<Level>() {
             Ok(_) => Ok(()),
             Err(_) => {
                 Err(("log.level", format!("{:?} is not error, warn, info, debug or trace", self.level)))
@@ -44,10 +45,10 @@ impl LogConfig {
 
 /// Installs the log for the whole process. Lines on a terminal step around `bars`.
 ///
-/// `SKYWAVE_LOG` overrides the level, in the syntax of tracing's directives.
+/// `SKYWAVE_LOG` overrides it: a level, or levels of targets such as `info,skywave::ipfs=debug`.
 pub fn init(config: &LogConfig, bars: MultiProgress) {
     let directives = std::env::var("SKYWAVE_LOG").unwrap_or_else(|_| format!("{},{QUIET}", config.level));
-    let filter = EnvFilter::try_new(&directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = directives.parse().unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
     let registry = tracing_subscriber::registry().with(filter);
     if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()

@@ -5,6 +5,7 @@
 //! or peers, so that the number of series stays bounded.
 
 mod names;
+mod pins;
 mod relay;
 mod sync;
 
@@ -20,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use names::{NameMetrics, OutcomeLabel, RefusalLabel};
+pub use pins::{PinDaysLabel, PinLabel, PinMetrics, PinRequestLabel};
 pub use relay::RelayMetrics;
 pub use sync::{ReasonLabel, SyncMetrics};
 
@@ -172,6 +174,8 @@ pub struct Metrics {
     pub mirror_ticks_merged: Family<MirrorLabel, Counter>,
     /// Ticks that a mirror does not have yet.
     pub mirror_lag_ticks: Family<MirrorLabel, Gauge>,
+    /// Pinning services.
+    pub pins: PinMetrics,
 }
 
 impl Default for Metrics {
@@ -224,6 +228,7 @@ impl Metrics {
             mirror_bytes: Family::default(),
             mirror_ticks_merged: Family::default(),
             mirror_lag_ticks: Family::default(),
+            pins: PinMetrics::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
@@ -235,6 +240,7 @@ impl Metrics {
         metrics.register_http(&mut registry);
         metrics.register_network(&mut registry);
         metrics.register_mirrors(&mut registry);
+        metrics.pins.register(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -386,6 +392,7 @@ mod tests {
             mirror_bytes,
             mirror_ticks_merged,
             mirror_lag_ticks,
+            pins,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
@@ -408,6 +415,9 @@ mod tests {
         mirror_bytes.get_or_create(&nas).inc();
         mirror_ticks_merged.get_or_create(&nas).inc();
         mirror_lag_ticks.get_or_create(&nas).set(1);
+        pins.count("cluster", "add", "ok");
+        pins.newest_segment.get_or_create(&PinLabel { pin: "cluster".to_owned() }).set(1);
+        pins.set_days("cluster", 1, 2);
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.

@@ -14,6 +14,7 @@ pub mod token_bucket;
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,6 +126,8 @@ pub struct Sync {
     shared: Arc<Shared>,
     state: watch::Sender<Arc<State>>,
     seq: Mutex<u64>,
+    /// Relays that were known when they were counted last.
+    relays: AtomicUsize,
 }
 
 /// What the judge of the topic works on.
@@ -159,7 +162,10 @@ impl Sync {
             metrics: parts.metrics.clone(),
         });
         let (state, seen) = watch::channel(Arc::default());
-        (Self { parts, shared, state, seq: Mutex::default() }, SyncHandle { state: seen })
+        (
+            Self { parts, shared, state, seq: Mutex::default(), relays: AtomicUsize::new(0) },
+            SyncHandle { state: seen },
+        )
     }
 
     /// Listens and speaks until `cancel` fires.
@@ -292,7 +298,7 @@ impl Sync {
         let mut intake = self.shared.intake();
         let known = intake.state().station().map_or(0, |part| part.facts.seq);
         let seq = known.saturating_add(1).max(u64::try_from(time_ms).unwrap_or(0));
-        let (relays, _) = relays::candidates(intake.nodes(), Some(announced.newest));
+        let relays = self.relays.load(Ordering::Relaxed);
         let (facts, bytes) = announcement::station(&parts.name, seq, time_ms, &announced, relays);
         let signature = parts.identity.sign(&message::station_payload(&bytes)).map_err(SyncError::Sign)?;
         let signed = Signed { facts: bytes, signature: signature.into() };
@@ -307,44 +313,46 @@ impl Sync {
         let mut every = interval(TEND_EVERY);
         loop {
             tokio::select! {
-                _ = every.tick() => {}
+                _ = every.tick() => self.look_around(),
                 () = self.shared.changed.notified() => {}
             }
-            self.tell();
+            let state = self.shared.intake().state().clone();
+            self.state.send_if_modified(|known| {
+                **known != state && {
+                    *known = Arc::new(state);
+                    true
+                }
+            });
             sleep(SETTLE).await;
         }
     }
 
-    fn tell(&self) {
-        let (state, relays, named) = {
-            let mut intake = self.shared.intake();
-            intake.forget_stale(self.shared.now());
-            let newest = intake.state().station().and_then(|part| part.facts.newest);
-            let (relays, named) = relays::candidates(intake.nodes(), newest);
-            (intake.state().clone(), relays, named)
+    /// Counts the nodes, and on the origin names the relays.
+    fn look_around(&self) {
+        let (heard, newest) = {
+            let (mut intake, now) = (self.shared.intake(), self.shared.now());
+            intake.forget_stale(now);
+            (intake.heard(now), intake.state().station().and_then(|part| part.facts.newest))
         };
-        let (role, nodes) = match &self.parts.part {
+        // Beside the lock, which the network waits for: there may be ten thousand.
+        let relays = relays::count(&heard);
+        self.relays.store(relays, Ordering::Relaxed);
+        let (role, station) = match &self.parts.part {
             Part::Origin(origin) => {
+                let named = relays::named(&heard, newest, self.parts.segment);
                 origin.relays.send_if_modified(|known| {
                     *known != named && {
                         *known = named;
                         true
                     }
                 });
-                (ORIGIN, state.len())
+                (ORIGIN, None)
             }
-            Part::Follower(_) => (RELAY, state.len()),
+            Part::Follower(_) => (RELAY, *self.shared.heard()),
         };
-        self.parts.metrics.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
+        self.parts.metrics.nodes.set(i64::try_from(heard.len()).unwrap_or(i64::MAX));
         self.parts.metrics.relays.set(i64::try_from(relays).unwrap_or(i64::MAX));
-        let heard = *self.shared.heard();
-        self.parts.overall.set_sync(role, nodes, relays, heard.filter(|_| role == RELAY));
-        self.state.send_if_modified(|known| {
-            **known != state && {
-                *known = Arc::new(state);
-                true
-            }
-        });
+        self.parts.overall.set_sync(role, heard.len(), relays, station);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The page in a real browser, on the real binary, over a restart; tests/browser/run.mjs is the judge.
+//! The page: its logic in Node, and the whole of it in a real browser, on the real binary, over a restart and with relays
+//! that lie and die; tests/browser/*.mjs are the judges.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support {
@@ -9,25 +10,37 @@ mod support {
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use support::media::{Depth, fixture_bytes, sines, wav};
-use support::station::Home;
+use support::station::{Home, run_to_end};
 
 /// Bounds a run; the judge's own patience is shorter.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
+
+/// One browser at a time: what is judged is what a listener hears, not how many browsers a machine bears.
+static BROWSER: Mutex<()> = Mutex::new(());
 
 fn browser_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
 }
 
-/// What the run needs and this machine lacks.
+fn runs(name: &str) -> bool {
+    let status = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Says that the test is not run, aloud, where it need not be.
+fn skip(reason: &str) {
+    let required = std::env::var("SKYWAVE_PEERS").is_ok_and(|value| value == "required");
+    assert!(!required, "SKYWAVE_PEERS=required, but {reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// What a run in the browser needs and this machine lacks.
 fn lacking() -> Option<&'static str> {
-    let runs = |name: &str| {
-        let status = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
     let browsers = ["chromium", "chromium-browser", "google-chrome"];
     if !runs("node") {
         Some("node does not run")
@@ -48,9 +61,9 @@ struct Judge {
 }
 
 impl Judge {
-    fn start(url: &str) -> Self {
+    fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new("node")
-            .args(["run.mjs", "--url", &format!("{url}/"), "--seconds", "60", "--restart"])
+            .args(arguments)
             .current_dir(browser_folder())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -114,15 +127,15 @@ fn music() -> Home {
 #[test]
 fn the_page_plays_switches_and_survives_a_kill() {
     if let Some(reason) = lacking() {
-        let required = std::env::var("SKYWAVE_PEERS").is_ok_and(|value| value == "required");
-        assert!(!required, "SKYWAVE_PEERS=required, but {reason}");
-        return eprintln!("SKIPPED: {reason}");
+        return skip(reason);
     }
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let home = music();
     let station = home.start();
     station.wait_on_air();
     let deadline = Instant::now() + RUN_LIMIT;
-    let mut judge = Judge::start(&station.url);
+    let url = format!("{}/", station.url);
+    let mut judge = Judge::start(&["run.mjs", "--url", &url, "--seconds", "60", "--restart"]);
     assert!(judge.reads("READY-FOR-RESTART", deadline), "{}\n{}", judge.said, station.stderr());
     let port = station.port();
     station.kill();
@@ -132,4 +145,31 @@ fn the_page_plays_switches_and_survives_a_kill() {
     let passed = judge.reads("PASS", deadline);
     assert!(passed, "{}\nthe station said\n{}", judge.said, station.stderr());
     assert!(judge.child.wait().expect("a child of ours").success());
+}
+
+#[test]
+fn the_page_checks_what_it_plays_and_plays_on_when_relays_lie_and_die() {
+    if let Some(reason) = lacking() {
+        return skip(reason);
+    }
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = music();
+    let station = home.start();
+    station.wait_on_air();
+    let url = format!("{}/", station.url);
+    let mut judge = Judge::start(&["relays.mjs", "--url", &url, "--ipns", &station.ipns]);
+    let passed = judge.reads("PASS", Instant::now() + RUN_LIMIT);
+    assert!(passed, "{}\nthe station said\n{}", judge.said, station.stderr());
+    assert!(judge.child.wait().expect("a child of ours").success());
+}
+
+#[test]
+fn the_logic_of_the_page_passes_its_own_tests() {
+    if !runs("node") {
+        return skip("node does not run");
+    }
+    let mut tests = Command::new("node");
+    tests.args(["--test", "--test-reporter=spec", "logic/"]).current_dir(browser_folder());
+    let Output { status, stdout, .. } = run_to_end(tests);
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stdout));
 }

@@ -1,9 +1,14 @@
 // The page: puts player, station and picture together, in words and for every hand.
 
+import { Feed } from './feed.js';
+import * as hashing from './hashing.js';
 import { Meter } from './meter.js';
 import { Player } from './player.js';
+import { Provenance } from './provenance.js';
 import { Scene } from './scene.js';
+import { Sources } from './sources.js';
 import { Station } from './station.js';
+import { get } from './transfer.js';
 
 const LONG_TITLE = 44;
 const $ = (id) => document.getElementById(id);
@@ -17,7 +22,12 @@ let news = { info: {}, reachable: null };
 
 const meter = new Meter(audio);
 const scene = new Scene($('scene'), meter);
-const player = new Player(audio, '/live/stream.m3u8', {
+/** The station that the address of the page names, `#k51...`: no other is played then. */
+const wanted = /^#(k[0-9a-z]{40,})$/.exec(location.hash)?.[1] ?? null;
+const sources = new Sources(new URL(location.origin));
+const feed = new Feed({ sources, strict: wanted !== null, get, hashing, on: { changed: () => showProvenance() } });
+const provenance = new Provenance(feed, $('proof'), $('dropped'));
+const player = new Player(audio, '/live/stream.m3u8', feed, {
   state: () => showState(),
   renditions: (list) => showRenditions(list),
   playing: (name) => showPlaying(name),
@@ -27,10 +37,29 @@ const player = new Player(audio, '/live/stream.m3u8', {
   },
   arrived: () => scene.arrived(),
 });
-const station = new Station((latest) => {
+const station = new Station(() => feed.station(), (latest) => {
   news = latest;
+  meet();
   showStation();
 });
+
+/** Who the station is, and which relays it has. */
+function meet() {
+  const { info } = news;
+  feed.name(wanted ?? info.ipns ?? null);
+  if (!wanted && info.ipns) {
+    const before = stored.get('ipns');
+    if (before && before !== info.ipns) shown.changed = true;
+    stored.set('ipns', info.ipns);
+  }
+  sources.update(info);
+  if (player.engine?.checks) feed.measure();
+}
+
+function showProvenance() {
+  provenance.show(player.engine ?? null);
+  $('another').hidden = !shown.changed;
+}
 
 /** Why nothing can be heard from the station itself, or null when it is on the air. */
 function offAir() {
@@ -48,7 +77,7 @@ function sentence() {
     case 'waiting': return 'Waiting for the stream';
     case 'retrying': return `The station is off the air: ${reason ?? player.reason}. Reconnecting in ${player.wait} s`;
     case 'refused': return 'The browser held the sound back. Press play once more';
-    case 'unsupported': return 'This browser cannot play the stream. Use the address below in another player';
+    case 'unsupported': return player.reason || 'This browser cannot play the stream. Use the address below in another player';
     default:
       if (reason) return `The station is off the air: ${reason}`;
       return news.reachable ? 'On air. Press play and listen' : 'Looking for the station';
@@ -89,8 +118,10 @@ function showStation() {
   const hls = new URL(info.hls || '/live/stream.m3u8', location.href).href;
   $('hls').textContent = hls;
   $('hls').href = hls;
-  $('row-ipns').hidden = !info.ipns;
-  if (info.ipns) $('ipns').textContent = `/ipns/${info.ipns}`;
+  const ipns = wanted ?? info.ipns;
+  $('row-ipns').hidden = !ipns;
+  if (ipns) $('ipns').textContent = `/ipns/${ipns}`;
+  showProvenance();
   showPeers(info.addresses ?? []);
   if (!shown.renditions && info.renditions?.length) showRenditions(info.renditions);
   if (!player.isAudible()) shown.tagged = false;
@@ -235,9 +266,14 @@ function listen() {
 setVolume(Number(stored.get('volume') ?? 100));
 listen();
 setInterval(showFigures, 1000);
-station.start();
+const met = station.start();
 await player.prepare();
+await met;
+if (player.engine?.checks) feed.measure();
+else if (wanted && news.info.ipns !== wanted) player.refuse('This server is another station than the one asked for');
+addEventListener('hashchange', () => location.reload());
 player.choose(shown.chosen);
+showProvenance();
 showState();
 
 /** For tests and for the curious. */
@@ -249,5 +285,6 @@ globalThis.skywave = {
   level: () => meter.level(),
   audio,
   player,
+  feed,
 };
 document.documentElement.dataset.ready = '';

@@ -1,5 +1,6 @@
 // Plays the stream through hls.js: every browser with Media Source Extensions.
 
+import { loaderOf } from './feed_loader.js';
 import { nowPlayingFromId3 } from './id3.js';
 
 /** The folder of a media playlist is the rendition's name: hifi/live.m3u8. */
@@ -50,9 +51,12 @@ const CONFIG = {
 };
 
 export class HlsEngine {
+  /** What plays has been checked on the way, by the feed. */
+  checks = true;
+
   /** `on`: renditions, playing, nowPlaying, arrived, well, reattached, broken, error. */
-  constructor(Hls, audio, url, on) {
-    Object.assign(this, { Hls, audio, url, on, wish: 'auto', tags: [], renditions: [], playing: null });
+  constructor(Hls, audio, url, feed, on) {
+    Object.assign(this, { Hls, audio, url, feed, on, wish: 'auto', tags: [], renditions: [], playing: null });
     audio.addEventListener('timeupdate', () => this.showTag());
   }
 
@@ -82,7 +86,7 @@ export class HlsEngine {
 
   create() {
     const { Events } = this.Hls;
-    const hls = (this.hls = new this.Hls(CONFIG));
+    const hls = (this.hls = new this.Hls({ ...CONFIG, loader: loaderOf(this.feed) }));
     hls.on(Events.MANIFEST_PARSED, () => this.manifestParsed());
     hls.on(Events.FRAG_CHANGED, (_, { frag }) => this.setPlaying(this.renditions[frag.level]?.name ?? null));
     hls.on(Events.FRAG_PARSING_METADATA, (_, { samples }) => this.keepTags(samples));
@@ -135,7 +139,8 @@ export class HlsEngine {
 
   error(data) {
     const { ErrorTypes } = this.Hls;
-    this.on.error({ type: data.type, details: data.details, fatal: data.fatal, code: data.response?.code ?? null });
+    const { code = null, text = '' } = data.response ?? {};
+    this.on.error({ type: data.type, details: data.details, fatal: data.fatal, code, text });
     if (!data.fatal) return;
     if (data.type !== ErrorTypes.MEDIA_ERROR || this.recoveries++ >= 3) return this.on.broken(data.response?.code ?? 0);
     this.hls.recoverMediaError();

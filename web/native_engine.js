@@ -25,6 +25,9 @@ export function variants(playlist, base) {
 }
 
 export class NativeEngine {
+  /** The browser fetches by itself: nobody can look at what it plays. */
+  checks = false;
+
   constructor(audio, url, on) {
     Object.assign(this, { audio, url, on, wish: 'auto', renditions: [], playing: null, running: false });
     audio.addEventListener('error', () => this.running && on.broken(0));

@@ -24,8 +24,8 @@ async function hlsJs() {
  * `on`: state, renditions, playing, nowPlaying, arrived.
  */
 export class Player {
-  constructor(audio, url, on) {
-    Object.assign(this, { audio, url, on, state: 'idle', wait: 0, reason: '', wanted: false, failures: 0 });
+  constructor(audio, url, feed, on) {
+    Object.assign(this, { audio, url, feed, on, state: 'idle', wait: 0, reason: '', wanted: false, failures: 0 });
     this.errors = [];
     audio.addEventListener('playing', () => this.heard());
     audio.addEventListener('waiting', () => this.wanted && this.isAudible() && this.set('waiting'));
@@ -44,7 +44,7 @@ export class Player {
       error: (error) => this.troubled(error),
       refused: (cause) => this.refused(cause),
     };
-    if (Hls) this.engine = new HlsEngine(Hls, this.audio, this.url, on);
+    if (Hls) this.engine = new HlsEngine(Hls, this.audio, this.url, this.feed, on);
     else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) {
       this.engine = new NativeEngine(this.audio, this.url, on);
     } else this.set('unsupported');
@@ -123,6 +123,13 @@ export class Player {
     this.set('refused');
   }
 
+  /** Nothing here may be played, for a reason in words. */
+  refuse(reason) {
+    this.engine = null;
+    this.reason = reason;
+    this.set('unsupported');
+  }
+
   heard() {
     if (!this.wanted) return;
     this.failures = 0;
@@ -139,7 +146,7 @@ export class Player {
   broken(code) {
     if (!this.wanted || this.state === 'retrying') return;
     this.engine.stop();
-    this.reason = code >= 400 ? 'it has no stream at the moment' : 'it does not answer';
+    this.reason = this.feed.trouble() ?? (code >= 400 ? 'it has no stream at the moment' : 'it does not answer');
     this.wait = Math.min(LONGEST_WAIT_S, 2 ** this.failures++);
     this.countDown();
   }

@@ -22,8 +22,6 @@ use crate::http::{self, Bound, Content};
 use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
-use crate::mirror::kubo::{Kubo, Tcp};
-use crate::mirror::{Mirror, MirrorConfig, Mirrors};
 use crate::player::{PcmBlock, PlayerActor, PlayerHandle};
 use crate::publisher::stream_tree::StreamTree;
 use crate::supervisor::Supervisor;
@@ -171,38 +169,12 @@ impl Wiring {
         peers: Option<Peers>,
     ) -> Outside {
         self.mirrors(parts, &content);
+        self.pins(parts, &content);
         let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
         self.http(parts, bound, content);
         let sync = self.sync(parts, address, ends);
         self.peers(parts, peers);
         Outside { address, ipns_name, tree, sync }
-    }
-
-    /// Behind the publisher, and nothing waits for them.
-    fn mirrors(&mut self, parts: &Parts<'_>, content: &Content) {
-        let mirror = |config: &MirrorConfig| {
-            let endpoint = config.endpoint().expect("a configuration is validated before it gets here");
-            let name = config.name();
-            Mirror {
-                kubo: Kubo::new(endpoint, Arc::new(Tcp)),
-                pin_name: format!("skywave/{}", content.ipns_name),
-                queue: config.queue,
-                blocks: content.blocks.clone(),
-                tree: content.tree.clone(),
-                health: parts.health.mirror(&name),
-                metrics: parts.metrics.clone(),
-                name,
-            }
-        };
-        let mirrors: Vec<_> = parts.config.mirror.iter().map(mirror).collect();
-        if mirrors.is_empty() {
-            return;
-        }
-        let mirrors = Arc::new(Mirrors { mirrors });
-        self.supervise(parts.health.stage("mirror", None), "mirror", move |cancel| {
-            let mirrors = mirrors.clone();
-            async move { mirrors.run(cancel).await }
-        });
     }
 
     fn http(&mut self, parts: &Parts<'_>, bound: Bound, content: Content) {

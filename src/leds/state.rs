@@ -73,7 +73,7 @@ pub enum Fault {
 }
 
 /// Each stage with the fault that its failure is.
-const FAULTS: [(&str, Fault); 17] = [
+const FAULTS: [(&str, Fault); 18] = [
     ("library", Fault::Music),
     ("player", Fault::Music),
     ("encoder", Fault::Encoder),
@@ -86,6 +86,7 @@ const FAULTS: [(&str, Fault); 17] = [
     ("resolver", Fault::Ipfs),
     ("peers", Fault::Ipfs),
     ("mirror", Fault::Ipfs),
+    ("pins", Fault::Ipfs),
     ("sync", Fault::Ipfs),
     ("archive", Fault::Archive),
     ("lending", Fault::Archive),

@@ -68,6 +68,10 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub(super) struct MountWatch(Option<AsyncFd<File>>);
 
 impl MountWatch {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; a File keeps its descriptor for as long as it lives"
+    )]
     pub(super) fn new() -> Self {
         let file = File::open(MOUNTINFO).and_then(|file| AsyncFd::with_interest(file, Interest::PRIORITY));
         Self(file.inspect_err(|error| tracing::debug!(%error, "mounts cannot be watched")).ok())

@@ -1,6 +1,7 @@
 //! URLs under which a node is reached by HTTP: scheme, host and port, and nothing behind them. Pure.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+// Addresses without sockets.
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The longest URL that is taken.
 pub const MAX_BYTES: usize = 200;

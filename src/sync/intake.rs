@@ -4,6 +4,7 @@
 //! rate. It is taken whole or it changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +47,19 @@ pub struct Taken {
     pub station: bool,
     /// A record that is better than those before.
     pub record: Option<Record>,
+}
+
+/// A known node, and its last word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Who it is.
+    pub peer: Name,
+    /// Time since its first word.
+    pub known_for: Duration,
+    /// Time since its last word.
+    pub silent_for: Duration,
+    /// What it said last.
+    pub node: Arc<Node>,
 }
 
 /// How long a node has been heard, and how often.
@@ -213,9 +227,15 @@ impl Intake {
         self.contacts.len() < before
     }
 
-    /// The known nodes with the moment, in monotonic milliseconds, since which they have been heard.
-    pub fn nodes(&self) -> impl Iterator<Item = (&Name, u64, &Node)> {
-        self.state.nodes().filter_map(|(peer, node)| Some((peer, self.contacts.get(peer)?.first_ms, node)))
+    /// The known nodes, and for how long they have been heard.
+    pub fn heard(&self, now: Moment) -> Vec<Heard> {
+        let since = |ms| Duration::from_millis(now.mono_ms.saturating_sub(ms));
+        let heard = |(peer, node): (&Name, &Arc<Node>)| {
+            let contact = self.contacts.get(peer)?;
+            let (known_for, silent_for) = (since(contact.first_ms), since(contact.last_ms));
+            Some(Heard { peer: *peer, known_for, silent_for, node: node.clone() })
+        };
+        self.state.shared_nodes().filter_map(heard).collect()
     }
 }
 

@@ -82,6 +82,11 @@ impl State {
         self.nodes.iter().map(|(peer, node)| (peer, &**node))
     }
 
+    /// The same, to be kept.
+    pub fn shared_nodes(&self) -> impl Iterator<Item = (&Name, &Arc<Node>)> {
+        self.nodes.iter()
+    }
+
     /// What the node `peer` said last.
     pub fn node(&self, peer: &Name) -> Option<&Node> {
         self.nodes.get(peer).map(|node| &**node)

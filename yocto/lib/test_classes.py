@@ -61,12 +61,14 @@ class Tarballs(unittest.TestCase):
             lock.flush()
             return function('npm_lock_tarballs')(lock.name, 'https://registry.example', 'x-1/web')
 
-    def test_names_the_player_of_the_page(self):
+    def test_names_what_the_page_takes_from_npm(self):
         lock = REPOSITORY / 'web/package-lock.json'
         uris = function('npm_lock_tarballs')(lock, 'https://registry.example', 'x-1/web')
-        self.assertEqual(len(uris), 1)
-        self.assertRegex(uris[0], r'^https://registry\.example/hls\.js/-/hls\.js-[0-9.]+\.tgz;.*;sha512sum=[0-9a-f]{128};'
-                                  r'subdir=x-1/web/node_modules/hls\.js;striplevel=1$')
+        packages = [('@noble/ed25519', 'ed25519'), ('@noble/hashes', 'hashes'), ('hls.js', 'hls.js')]
+        self.assertEqual(len(uris), len(packages))
+        for uri, (name, file) in zip(uris, packages):
+            self.assertRegex(uri, rf'^https://registry\.example/{name}/-/{file}-[0-9.]+\.tgz;.*;sha512sum=[0-9a-f]{{128}};'
+                                  rf'subdir=x-1/web/node_modules/{name};striplevel=1$')
 
     def test_leaves_development_out(self):
         package = '{"version": "1.0.0", "integrity": "sha512-AAAA", "dev": true}'

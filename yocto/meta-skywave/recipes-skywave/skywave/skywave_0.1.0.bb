@@ -49,9 +49,11 @@ CARGO_BUILD_FLAGS:append = " --package skywave --bin skywave"
 export CARGO_PROFILE_IMAGE_STRIP = "none"
 export SKYWAVE_NO_NPM = "1"
 
-# The page without hls.js is mute in Firefox; such a build must not become a release.
+# The page without hls.js is mute in Firefox and checks nothing; such a build must not become a release.
 do_configure:append() {
-    test -s ${S}/web/node_modules/hls.js/dist/hls.light.min.mjs || bbfatal "hls.js is not where the page expects it"
+    for file in hls.js/dist/hls.light.min.mjs @noble/ed25519/index.js @noble/hashes/sha2.js; do
+        test -s ${S}/web/node_modules/$file || bbfatal "$file is not where the page expects it"
+    done
 }
 
 # The very program that goes on the board makes the repo that the board starts with.
