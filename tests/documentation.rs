@@ -9,7 +9,7 @@ use skywave::config::Config;
 use toml::{Table, Value};
 
 /// Keys that are left out, or given.
-const WITHOUT_DEFAULT: [&str; 15] = [
+const WITHOUT_DEFAULT: [&str; 16] = [
     "ipfs.repo",
     "ipfs.swarm_key",
     "retention.archive_folder",
@@ -25,6 +25,7 @@ const WITHOUT_DEFAULT: [&str; 15] = [
     "leds.on_air",
     "button.pin",
     "button.active_low",
+    "follow",
 ];
 
 fn root() -> &'static Path {
@@ -41,12 +42,14 @@ fn documented(page: &str) -> BTreeMap<String, String> {
     let (mut keys, mut section) = (BTreeMap::new(), String::new());
     for line in page.lines() {
         if let Some(title) = line.strip_prefix("## ") {
-            section = title.trim_matches(['`', '[', ']']).to_owned();
+            let name = title.strip_prefix("`").map(|title| title.trim_matches(['`', '[', ']']));
+            // Keys above the first section stand under a title in words.
+            section = name.map_or_else(String::new, |name| format!("{name}."));
         } else if let Some(row) = line.strip_prefix("| `") {
             let (key, rest) = row.split_once("` | ").expect("a row begins with its key");
             let (default, _) = rest.split_once(" | ").expect("the default comes second");
-            let before = keys.insert(format!("{section}.{key}"), default.to_owned());
-            assert_eq!(before, None, "{section}.{key} stands there twice");
+            let before = keys.insert(format!("{section}{key}"), default.to_owned());
+            assert_eq!(before, None, "{section}{key} stands there twice");
         }
     }
     keys
@@ -58,7 +61,11 @@ fn built_in(config: &Table) -> BTreeMap<String, Value> {
     for (section, content) in config {
         // A list of blocks at the top, such as [[mirror]].
         let content = content.as_array().and_then(|list| list.first()).unwrap_or(content);
-        for (key, value) in content.as_table().expect("the top level is sections") {
+        let Some(table) = content.as_table() else {
+            keys.insert(section.clone(), content.clone());
+            continue;
+        };
+        for (key, value) in table {
             // One of a list of tables, or a section below the section.
             let list = value.as_array().and_then(|list| list.first()?.as_table()).or(value.as_table());
             match list {
@@ -74,7 +81,7 @@ fn built_in(config: &Table) -> BTreeMap<String, Value> {
 
 fn defaults() -> Table {
     // A key without a default is not written; it must stand on the page nevertheless.
-    let mut config = Config::default();
+    let mut config = Config { follow: Some(String::new()), ..Config::default() };
     config.ipfs.repo = Some(PathBuf::new());
     config.ipfs.swarm_key = Some(PathBuf::new());
     let mirror = "url = 'http://nas.local:5001'\nname = 'nas'\nauthorization = 'bearer:x'\nca = 'x'";
@@ -124,7 +131,9 @@ fn the_reload_column_agrees_with_the_program() {
     let mut section = String::new();
     for line in page.lines() {
         if let Some(title) = line.strip_prefix("## ") {
-            section = title.trim_matches(['`', '[', ']']).to_owned();
+            let name = title.strip_prefix("`").map(|title| title.trim_matches(['`', '[', ']']));
+            // Keys above the first section stand under a title in words.
+            section = name.map_or_else(String::new, |name| format!("{name}."));
         } else if line.starts_with("| `") {
             let cells: Vec<&str> = line.split('|').map(str::trim).skip(1).collect();
             let key = cells[0].trim_matches('`');

@@ -79,6 +79,10 @@ impl Window {
         self.segments.extend(signed.segments().map(|segment| (segment.n, segment.clone())));
         self.groups.retain(|group, _| stays(group * index::NUMBERS) && !signed.groups.contains_key(group));
         self.groups.extend(signed.groups.iter().map(|(group, (block, _))| (*group, block.clone())));
+        if !same {
+            // Playlists of other renditions begin above all that was on air.
+            self.end();
+        }
         self.begin_anew_if_far_behind();
         self.drop_old();
         let needed: HashSet<Cid> = self.media().map(|entry| entry.cid).collect();
