@@ -206,7 +206,7 @@ export class Feed {
     if (!this.chain) this.tell(this.why ?? 'this server does not say which station it is');
     if (!this.chain) return false;
     const due = this.now() - this.askedAt > ASK_AGAIN_MS;
-    if (this.chain.head === null && due) await this.refresh();
+    if (this.chain.head === null && (due || this.refreshing)) await this.refresh();
     return this.chain.head !== null;
   }
 

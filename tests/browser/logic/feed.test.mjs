@@ -86,6 +86,11 @@ describe('a stream whose station signs an index', () => {
     assert.equal(servers[OWN].asked.filter((path) => path.startsWith('/ipfs/')).length, 4, 'root, index, two groups');
   });
 
+  it('is proven to everybody who asks at once', async () => {
+    const { feed } = setUp({ strict: true });
+    assert.deepEqual(await Promise.all([feed.isProven(), feed.isProven(), feed.isProven()]), [true, true, true]);
+  });
+
   it('goes on when the index grows', async () => {
     const { feed, station, servers } = setUp();
     await segment(feed, 140);
