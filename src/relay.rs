@@ -125,6 +125,8 @@ struct Work {
     reading: JoinSet<Read>,
     /// The record that is read, or was read last.
     read: Option<Arc<Record>>,
+    /// When that began.
+    read_since: Option<Instant>,
     heard: Option<Heard>,
     read_again_at: Option<Instant>,
 }
@@ -192,10 +194,8 @@ impl Relay {
         let mut revealed = false;
         // What a run before left is no news: whether the station is on air, the station must say.
         if following.heard_at.is_some() && following.window.begin(late) {
-            let window = &following.window;
-            let aired =
-                window.segments().filter(|s| Some(s.n) <= window.on_air() && s.n >= window.first_listed());
-            following.backlog.aired.extend(aired.map(|segment| segment.to_stored()));
+            // All of the window, also what is still to be fetched: retention decides how much of it is kept.
+            following.tell_aired(following.window.on_air().unwrap_or(0));
             revealed = true;
         }
         while let Step::Reveal(n) = following.window.step(&following.airtimes, self.millis_at(Instant::now()))
@@ -232,8 +232,8 @@ impl Relay {
                 self.metrics.relay.skipped.inc_by(passed as u64);
             }
         }
-        let revealed = following.window.reveal(n).map(|segment| segment.to_stored());
-        following.backlog.aired.extend(revealed);
+        following.window.reveal(n);
+        following.tell_aired(n);
     }
 
     /// Tells how it stands with the origin, and whether the air is over.
@@ -250,10 +250,10 @@ impl Relay {
         let silent_since = following.heard_at.unwrap_or(began);
         let lead_end = following.window.held_until().and_then(|n| following.airtimes.due(n));
         let now = self.reading();
+        let silent_since = Some(silent_since).filter(|since| since.elapsed() >= silent);
         let condition = Condition {
-            silent_since: (silent_since.elapsed() >= silent)
-                .then(|| now.unix_ms - self.millis_at(Instant::now()) + self.millis_at(silent_since)),
-            lead_ends: lead_end.map(|at| now.unix_ms + at - now.monotonic_ms),
+            silent_since: silent_since.map(|since| now.unix_at(self.millis_at(since))),
+            lead_ends: lead_end.map(|end| now.unix_at(end)),
             now: now.unix_ms,
         };
         match condition.notice() {
@@ -279,9 +279,11 @@ impl Relay {
         let now = Instant::now();
         match following.window.step(&following.airtimes, self.millis_at(now)) {
             Step::Reveal(_) => Some(now),
-            Step::Wait(at) => at.map(|at| {
-                self.origin + Duration::from_millis(u64::try_from(at).unwrap_or(0)) + Duration::from_millis(1)
-            }),
+            // A millisecond later, as what was rounded down is over then.
+            Step::Wait(at) => {
+                let after = u64::try_from(at?.saturating_add(1)).unwrap_or(0);
+                self.origin.checked_add(Duration::from_millis(after))
+            }
         }
     }
 }
@@ -293,6 +295,7 @@ impl Work {
             busy: HashSet::new(),
             reading: JoinSet::new(),
             read: following.record().cloned(),
+            read_since: None,
             heard: None,
             read_again_at: None,
         }

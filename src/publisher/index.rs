@@ -23,6 +23,11 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 /// Most renditions that are read.
 pub const MAX_RENDITIONS: usize = 16;
 
+/// Highest number that is read: what a JSON number holds exactly everywhere.
+const MAX_NUMBER: u64 = 1 << 53;
+/// Furthest moment that is read, from 1970 in either direction, in milliseconds: ten thousand years.
+const MAX_MS: u64 = 315_576_000_000_000;
+
 /// Why a group is refused.
 #[derive(Debug, Error)]
 pub enum IndexError {
@@ -124,6 +129,9 @@ impl Group {
             if !belongs || segment.media.len() != read.head.renditions.len() {
                 return Err(IndexError::Segment(segment.n));
             }
+            if segment.n > MAX_NUMBER || !segment.has_dates() {
+                return Err(IndexError::Segment(segment.n));
+            }
             if !(1..=2 * read.head.segment_samples).contains(&segment.samples) {
                 return Err(IndexError::Lengths);
             }
@@ -172,6 +180,10 @@ impl IndexedSegment {
             media: segment.media.clone(),
             now_playing: segment.now_playing.clone(),
         }
+    }
+
+    fn has_dates(&self) -> bool {
+        self.unix_ms.unsigned_abs() <= MAX_MS && self.program_date_time_ms.unsigned_abs() <= MAX_MS
     }
 
     /// The segment as a window holds it, with no place on this machine's monotonic clock.
@@ -333,6 +345,8 @@ mod tests {
         refused(&|g| _ = g.segments[0].media.pop());
         refused(&|g| g.segments[0].samples = 0);
         refused(&|g| g.segments[0].samples = 1 << 40);
+        refused(&|g| g.segments[0].unix_ms = i64::MAX);
+        refused(&|g| g.segments[0].program_date_time_ms = i64::MIN);
         refused(&|g| g.head.renditions.clear());
         refused(&|g| g.head.renditions[0].name = "../x".into());
         refused(&|g| g.head.renditions[0].name = "index".into());

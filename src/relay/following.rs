@@ -24,6 +24,10 @@ const VERSION: u32 = 1;
 /// First and longest rest of a block that nobody sent.
 const RESTS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(8)];
 
+/// Over how long relays of one station spread their fetches of a block, and which part of the time that there is.
+const SPREAD: Duration = Duration::from_secs(5);
+const SPREAD_PART: u32 = 8;
+
 /// Where a relay stands.
 #[derive(Debug, Default)]
 pub struct Following {
@@ -43,6 +47,8 @@ pub struct Following {
     pub(super) last_reveal: Option<Instant>,
     /// The tree on air is not what it should be any more.
     pub(super) changed: bool,
+    /// Highest number that retention was told of.
+    pub(super) told: u64,
     /// When each block was announced that is not held yet.
     pub(super) announced: HashMap<Cid, Instant>,
     resting: HashMap<Cid, Rest>,
@@ -79,6 +85,13 @@ pub struct Reading {
     pub monotonic_ms: i64,
     /// Of Unix time.
     pub unix_ms: i64,
+}
+
+impl Reading {
+    /// Unix milliseconds of a moment of the other clock.
+    pub(super) fn unix_at(self, monotonic_ms: i64) -> i64 {
+        monotonic_ms.saturating_sub(self.monotonic_ms).saturating_add(self.unix_ms)
+    }
 }
 
 impl Following {
@@ -120,14 +133,15 @@ impl Following {
         }
         self.learn();
         if let (Some(on_air), Some(due)) = (self.window.on_air(), kept.due_unix_ms) {
-            self.airtimes.arrived(on_air, now.monotonic_ms + (due - now.unix_ms));
+            self.airtimes.arrived(on_air, due.saturating_sub(now.unix_ms).saturating_add(now.monotonic_ms));
         }
         let dry = i64::try_from((DRY_SEGMENTS * self.segment()).as_millis()).unwrap_or(i64::MAX);
         let last = self.window.held_until().and_then(|n| self.airtimes.due(n));
-        if last.is_some_and(|last| last + dry < now.monotonic_ms) {
+        if last.is_some_and(|last| last.saturating_add(dry) < now.monotonic_ms) {
             // The air has overtaken all that is held.
             self.window.end();
         }
+        self.told = self.window.on_air().unwrap_or(0);
         self.read_at = Some(Instant::now());
         self.tree = Some(tree);
     }
@@ -142,7 +156,7 @@ impl Following {
             record: self.tree.as_ref()?.record.bytes.to_vec(),
             on_air,
             first_listed: self.window.first_listed(),
-            due_unix_ms: due.map(|due| now.unix_ms + (due - now.monotonic_ms)),
+            due_unix_ms: due.map(|due| now.unix_at(due)),
             beside: self.window.beside(),
         })
     }
@@ -170,14 +184,31 @@ impl Following {
         self.window.segments().for_each(|segment| self.airtimes.learn(segment));
     }
 
-    /// Notes since when the blocks ahead of air are announced.
-    pub(super) fn note_announced(&mut self, at: Instant) {
-        let newest = self.tree.as_ref().map_or(0, |tree| tree.signed.newest);
-        let missing = self.window.missing().map(|entry| entry.cid);
-        // What was on air already when the relay came was not announced to it.
-        if newest > 0 {
-            missing.for_each(|cid| _ = self.announced.entry(cid).or_insert(at));
+    /// Notes since when the blocks ahead of air are announced. What was announced before the relay came is left out.
+    ///
+    /// Where `others` may have a block too, each relay waits for it by chance up to 5 s, and for a small part of the time
+    /// that there is: whoever comes later gets it from those who came before, and not all of them from the station.
+    pub(super) fn note_announced(&mut self, at: Instant, now_ms: i64, others: bool) {
+        let Some(newest) = self.tree.as_ref().map(|tree| tree.signed.newest) else { return };
+        for (n, cid) in self.window.missing_from(newest + 1) {
+            if self.announced.contains_key(&cid) {
+                continue;
+            }
+            self.announced.insert(cid, at);
+            let left = self.airtimes.due(n).map_or(0, |due| due.saturating_sub(now_ms));
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            if others {
+                let until = Instant::now() + SPREAD.min(left / SPREAD_PART).mul_f64(fastrand::f64());
+                self.resting.insert(cid, Rest { until, backoff: Backoff::new(RESTS[0], RESTS[1]) });
+            }
         }
+    }
+
+    /// Tells retention of what came on air up to `n`, each segment once.
+    pub(super) fn tell_aired(&mut self, n: u64) {
+        let told = std::mem::replace(&mut self.told, n);
+        let aired = self.window.segments().filter(|segment| segment.n > told && segment.n <= n);
+        self.backlog.aired.extend(aired.map(|segment| segment.to_stored()));
     }
 
     /// Length of a segment; the longest of ours before a tree was read.

@@ -50,6 +50,7 @@ impl Relay {
         let source = Reader { source: self.source.clone(), patience: TREE_PATIENCE };
         let known = following.tree.as_ref().map(SignedTree::known_groups).unwrap_or_default();
         work.read = Some(heard.record.clone());
+        work.read_since = Some(Instant::now());
         work.reading = JoinSet::new();
         let reading = async move {
             let reading = signed_tree::read(&source, heard.record.clone(), &known);
@@ -98,7 +99,8 @@ impl Relay {
         if advanced {
             following.airtimes.arrived(newest, self.millis_at(heard.at));
         }
-        following.note_announced(heard.at);
+        let now_ms = self.millis_at(Instant::now());
+        following.note_announced(heard.at, now_ms, self.source.peers() > 1);
         following.read_at.get_or_insert_with(Instant::now);
         self.adopt(following, &tree).await?;
         following.tree = Some(tree);
@@ -125,8 +127,7 @@ impl Relay {
 impl Work {
     /// Whether a newer record may take the place of the one that is read: readings are short, or hopeless.
     fn may_leave_reading(&self) -> bool {
-        self.reading.is_empty()
-            || self.heard.as_ref().is_some_and(|heard| heard.at.elapsed() >= TREE_PATIENCE)
+        self.reading.is_empty() || self.read_since.is_none_or(|since| since.elapsed() >= TREE_PATIENCE)
     }
 }
 

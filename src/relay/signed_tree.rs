@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use cid::Cid;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -123,9 +124,9 @@ pub async fn read<S: BlockReader>(
         return Err(form("", "it has too many entries"));
     }
     let index = take(&mut links, INDEX).ok_or(ReadError::NoIndex)?;
-    let groups = groups(&source, &index, known).await?;
-    let station = text(&source, &mut links, "station.json").await?;
-    let multivariant = text(&source, &mut links, "stream.m3u8").await?;
+    let [station, multivariant] = ["station.json", "stream.m3u8"].map(|name| (take(&mut links, name), name));
+    let texts = (text(&source, station), text(&source, multivariant));
+    let (groups, station, multivariant) = try_join!(groups(&source, &index, known), texts.0, texts.1)?;
     let signed = signed(groups, &station)?;
     let names: BTreeSet<_> = signed.head.renditions.iter().map(|r| r.name.as_str()).collect();
     let (renditions, others): (Vec<_>, Vec<_>) =
@@ -202,8 +203,8 @@ async fn groups<S: BlockReader>(
     stream::iter(read).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-async fn text<S: BlockReader>(source: &S, links: &mut Vec<Link>, name: &str) -> Result<Bytes, ReadError> {
-    let link = take(links, name).ok_or_else(|| form(name, "it is not there"))?;
+async fn text<S: BlockReader>(source: &S, (link, name): (Option<Link>, &str)) -> Result<Bytes, ReadError> {
+    let link = link.ok_or_else(|| form(name, "it is not there"))?;
     let data = file(source, name, link.cid).await?;
     if data.len() > MAX_TEXT { Err(form(name, "it is too large")) } else { Ok(data) }
 }

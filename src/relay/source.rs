@@ -17,6 +17,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// Connects to peers who say that they have the tree of `root`.
     fn find(&self, root: Cid) -> BoxFuture<'static, ()>;
+
+    /// How many peers are connected.
+    fn peers(&self) -> usize;
 }
 
 /// The node's blocks and its network.
@@ -41,6 +44,10 @@ impl Source for Peers {
                 providers::connect(&network, root, root).await;
             }
         })
+    }
+
+    fn peers(&self) -> usize {
+        self.network.as_ref().map_or(0, |network| network.connected_ids().len())
     }
 }
 

@@ -154,6 +154,12 @@ impl Window {
         inits.chain(ahead).chain(past).filter(|entry| !self.held.contains(&entry.cid))
     }
 
+    /// Media of the segments from `n` on that is not held, each file with its number.
+    pub fn missing_from(&self, n: u64) -> Vec<(u64, Cid)> {
+        let files = self.segments.range(n..).flat_map(|(n, s)| s.media.iter().map(|entry| (*n, entry.cid)));
+        files.filter(|(_, cid)| !self.held.contains(cid)).collect()
+    }
+
     /// Where the playlists of the signed tree begin, as far as this relay may list so much.
     fn would_list_from(&self) -> u64 {
         let (Some((oldest, newest)), Some(head)) = (self.signed, &self.head) else { return 0 };
@@ -209,7 +215,7 @@ impl Window {
         } else {
             let behind = ahead.find(|(_, segment)| self.holds(segment)).map(|(n, _)| *n);
             let length = i64::try_from(segment.samples / 48).unwrap_or(i64::MAX);
-            let given_up = airtimes.due(*next).map(|due| due + HOLDS_UP * length);
+            let given_up = airtimes.due(*next).map(|due| due.saturating_add(HOLDS_UP * length));
             behind.and_then(|n| Some((n, self.listed_at(airtimes, n)?.max(given_up?))))
         };
         match at {
@@ -220,7 +226,7 @@ impl Window {
 
     fn listed_at(&self, airtimes: &Airtimes, n: u64) -> Option<i64> {
         let listed = self.signed.is_some_and(|(_, newest)| n <= newest);
-        if listed { Some(i64::MIN) } else { Some(airtimes.due(n)? + PATIENCE_MS) }
+        if listed { Some(i64::MIN) } else { Some(airtimes.due(n)?.saturating_add(PATIENCE_MS)) }
     }
 
     /// Puts segment `n` on air. Where numbers jump, the playlists begin anew.

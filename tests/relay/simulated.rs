@@ -61,7 +61,7 @@ async fn a_relay_has_the_same_on_air_at_the_same_time_byte_for_byte_and_the_lead
     assert_on_time(&relay, &origin, FIRST + 10, FIRST + 39);
     assert_same_playlists(&relay, &origin, FIRST + 10..=FIRST + 39).await;
     let held = relay.held_until.borrow().unwrap();
-    assert!(held >= relay.newest() + 7, "only {} ahead", held - relay.newest());
+    assert!(held >= relay.newest() + 6, "only {} ahead", held - relay.newest());
     // At rest, tree and name are the station's own.
     sleep(Duration::from_secs(1)).await;
     let root = origin.tree.borrow().as_ref().unwrap().root;
@@ -83,7 +83,7 @@ async fn cut_off_it_plays_its_lead_at_the_right_times_says_so_and_picks_up_when_
     sleep(Duration::from_secs(2)).await;
     origin.network.set_online(origin.place, false);
     let held = relay.held_until.borrow().unwrap();
-    assert!(held >= FIRST + 35, "{held}");
+    assert!(held >= FIRST + 33, "{held}");
     sleep(Duration::from_secs(20)).await;
     let report = relay.health.report();
     assert_eq!(report.status, Status::Degraded, "{report:#?}");
@@ -284,18 +284,43 @@ async fn an_older_record_and_a_tree_that_is_none_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_relays_get_most_of_it_from_each_other() {
+    const RELAYS: usize = 20;
+    let folders: Vec<_> = (0..=RELAYS).map(|_| tempfile::tempdir().unwrap()).collect();
+    let origin = Origin::start(folders[RELAYS].path(), &network(), 16, no_cuts).await;
+    let mut relays = Vec::new();
+    for folder in &folders[..RELAYS] {
+        relays.push(RelayNode::start(folder.path(), &origin).await);
+    }
+    for relay in &relays {
+        relay.wait_for(FIRST + 30).await;
+    }
+    for relay in &relays {
+        relay.wait_for(FIRST + 60).await;
+    }
+    for relay in &relays {
+        assert_on_time(relay, &origin, FIRST + 30, FIRST + 60);
+    }
+    let files: Vec<_> = (FIRST + 48..=FIRST + 60).map(|n| Origin::media(n, "hifi")).collect();
+    let given: usize = files.iter().map(|cid| origin.network.given(origin.place, cid)).sum();
+    assert!(given >= files.len() && given < 6 * files.len(), "{given} times {} files", files.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_left_the_window_is_told_to_retention_and_nothing_that_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let origin = Origin::start(folder.path(), &network(), 8, no_cuts).await;
+    origin.wait_for(FIRST + 2 * LISTED as u64).await;
     let relay = RelayNode::start(folder.path(), &origin).await;
-    for n in FIRST + 5..FIRST + 60 {
-        origin.keep_from.send_replace(n.saturating_sub(12));
-        relay.keep_from.send_replace(n.saturating_sub(12));
+    for n in FIRST + 13..FIRST + 60 {
+        origin.keep_from.send_replace(n - 12);
+        relay.keep_from.send_replace(n - 12);
         relay.wait_for(n).await;
     }
     sleep(Duration::from_secs(1)).await;
     let ticks = std::mem::take(&mut *relay.ticks.lock().unwrap());
     let aired: Vec<_> = ticks.iter().flat_map(|tick| &tick.aired).map(|segment| segment.n).collect();
+    assert_eq!(aired[0], FIRST, "all of the window, not the playlist alone");
     assert!(aired.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{aired:?}");
     for cid in ticks.iter().flat_map(|tick| &tick.unlinked) {
         relay.blocks.remove(cid).await.unwrap();

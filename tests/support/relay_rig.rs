@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of the support modules")]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -55,6 +55,8 @@ struct Peer {
     hidden: HashSet<Cid>,
     /// Blocks in whose place it gives something else.
     forged: HashSet<Cid>,
+    /// How often it gave each block.
+    given: HashMap<Cid, usize>,
 }
 
 impl Network {
@@ -69,8 +71,13 @@ impl Network {
 
     /// A peer with these blocks; its place among them.
     pub fn join(&self, blocks: &Blocks) -> usize {
-        let peer =
-            Peer { blocks: blocks.clone(), online: true, hidden: HashSet::new(), forged: HashSet::new() };
+        let peer = Peer {
+            blocks: blocks.clone(),
+            online: true,
+            hidden: HashSet::new(),
+            forged: HashSet::new(),
+            given: HashMap::new(),
+        };
         self.state().peers.push(peer);
         self.state().peers.len() - 1
     }
@@ -101,17 +108,26 @@ impl Network {
             if forger {
                 return Some(Bytes::from_static(b"forged"));
             }
-            let gives = |peer: &&Peer| peer.online && !peer.hidden.contains(&cid);
-            let peers: Vec<_> = state.peers.iter().filter(gives).map(|peer| peer.blocks.clone()).collect();
+            let gives = |(_, peer): &(usize, &Peer)| peer.online && !peer.hidden.contains(&cid);
+            let peers = state.peers.iter().enumerate().filter(gives);
+            let mut peers: Vec<_> = peers.map(|(place, peer)| (place, peer.blocks.clone())).collect();
+            // Whoever is nearest answers first.
+            fastrand::shuffle(&mut peers);
             (state.delay, peers)
         };
-        for blocks in peers {
+        for (place, blocks) in peers {
             if let Some(bytes) = blocks.get(&cid).await.unwrap() {
+                *self.state().peers[place].given.entry(cid).or_default() += 1;
                 sleep(delay).await;
                 return Some(bytes);
             }
         }
         None
+    }
+
+    /// How often a peer gave a block.
+    pub fn given(&self, peer: usize, cid: &Cid) -> usize {
+        self.state().peers[peer].given.get(cid).copied().unwrap_or(0)
     }
 }
 
@@ -145,6 +161,11 @@ impl Source for View {
 
     fn find(&self, _root: Cid) -> BoxFuture<'static, ()> {
         Box::pin(async {})
+    }
+
+    fn peers(&self) -> usize {
+        let state = self.network.state();
+        state.peers.iter().enumerate().filter(|(place, peer)| *place != self.place && peer.online).count()
     }
 }
 
