@@ -1,7 +1,11 @@
 //! The only wiring: start, reload, shutdown.
 
 mod board;
+mod copies;
+mod publishing;
+mod relay;
 mod restore;
+mod sync;
 mod wiring;
 
 use std::net::SocketAddr;
@@ -18,8 +22,8 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::EncoderError;
 use crate::health::Health;
-use crate::http::{self, HttpError};
-use crate::ipfs::ipns::SignedRecord;
+use crate::http::{self, Bound, HttpError};
+use crate::ipfs::ipns::{Name, SignedRecord};
 use crate::ipfs::names::Resolver;
 use crate::ipfs::{Identity, IpfsError, Node, Peers};
 use crate::library::{Library, LibraryHandle};
@@ -27,7 +31,10 @@ use crate::metrics::Metrics;
 use crate::player::PlayerHandle;
 use crate::publisher::stream_tree::StreamTree;
 use crate::state::StateError;
-use wiring::{Names, Parts, Stage, Wiring};
+use crate::sync::SyncHandle;
+use publishing::Names;
+use relay::Relayed;
+use wiring::{Outside, Parts, Stage, Wiring};
 
 /// How long the stages may take to drain, all together.
 const DRAIN_LIMIT: Duration = Duration::from_millis(2_500);
@@ -55,6 +62,12 @@ pub enum StartError {
     /// The encoders refuse the configuration.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// A relay cannot follow the station whose key it has.
+    #[error("follow: {name} is this machine's own name; a relay follows the station of another one")]
+    FollowsItself {
+        /// The name.
+        name: String,
+    },
     /// State of the run before cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -93,10 +106,11 @@ fn prepare(config: &Config) -> Result<Identity, StartError> {
 pub struct Appliance {
     address: SocketAddr,
     ipns_name: String,
-    library: LibraryHandle,
-    player: PlayerHandle,
+    /// What plays; none on a relay.
+    music: Option<(LibraryHandle, PlayerHandle)>,
     tree: watch::Receiver<Option<Arc<StreamTree>>>,
     names: Names,
+    sync: Option<SyncHandle>,
     health: Health,
     node: Arc<Node>,
     /// Cancelled in this order, each awaited before the next.
@@ -111,6 +125,10 @@ impl Appliance {
     pub async fn start(config: &Config, clock: SharedClock) -> Result<Self, StartError> {
         let bound = http::bind(&config.http).await?;
         let identity = prepare(config)?;
+        let follows = config.followed();
+        if follows == Some(identity.name()) {
+            return Err(StartError::FollowsItself { name: identity.ipns_name() });
+        }
         let ipfs = config.ipfs.in_folder(&config.station.data)?;
         let node = Arc::new(Node::start(&ipfs, identity, &config.repo()).await?);
         let peers = match node.network() {
@@ -118,22 +136,54 @@ impl Appliance {
             None => None,
         };
         let (health, metrics) = (Health::new(), Metrics::new());
-        let origin = Instant::now();
-        let restored = restore::restore(config, &node, &clock, origin).await?;
-        let parts = Parts { config, clock, origin, node: node.clone(), health: health.clone(), metrics };
+        let parts = Parts { config, clock, origin: Instant::now(), node, health, metrics };
+        match follows {
+            None => Self::originate(parts, bound, peers).await,
+            Some(name) => Self::relay(parts, bound, peers, name).await,
+        }
+    }
+
+    /// A station of its own.
+    async fn originate(parts: Parts<'_>, bound: Bound, peers: Option<Peers>) -> Result<Self, StartError> {
+        let restored = restore::restore(parts.config, &parts.node, &parts.clock, parts.origin).await?;
         let mut wiring = Wiring::new(&parts);
         let (library, player, pcm) = wiring.library_and_player(&parts);
         let segments = wiring.encoder_and_hls(&parts, &restored, pcm);
-        let (content, names) = wiring.publisher_and_retention(&parts, restored, segments);
-        wiring.mirrors(&parts, &content);
-        let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
-        wiring.http(&parts, bound, content);
-        wiring.peers(&parts, peers);
+        let (content, names, ends) = wiring.publisher_and_retention(&parts, restored, segments);
+        let started = wiring.outside(&parts, bound, content, ends, peers);
         wiring.follow_library(&parts, library.snapshot());
         wiring.follow_conditions(&parts);
-        wiring.button_and_leds(&parts, player.clone());
-        let stages = wiring.into_stages();
-        Ok(Self { address, ipns_name, library, player, tree, names, health, node, stages })
+        wiring.button_and_leds(&parts, Some(player.clone()));
+        Ok(Self::started(parts, wiring, started, names, Some((library, player))))
+    }
+
+    /// Follows the station of another node.
+    async fn relay(
+        parts: Parts<'_>,
+        bound: Bound,
+        peers: Option<Peers>,
+        name: Name,
+    ) -> Result<Self, StartError> {
+        let restored = restore::restore_relay(parts.config, &parts.node, &parts.clock, &name).await?;
+        let mut wiring = Wiring::new(&parts);
+        let Relayed { content, names, sync, origin } = wiring.relay(&parts, name, restored);
+        let peers = peers.map(|peers| peers.keep_to(origin));
+        let started = wiring.outside(&parts, bound, content, sync, peers);
+        wiring.follow_conditions(&parts);
+        wiring.button_and_leds(&parts, None);
+        Ok(Self::started(parts, wiring, started, names, None))
+    }
+
+    fn started(
+        parts: Parts<'_>,
+        wiring: Wiring,
+        outside: Outside,
+        names: Names,
+        music: Option<(LibraryHandle, PlayerHandle)>,
+    ) -> Self {
+        let Outside { address, ipns_name, tree, sync } = outside;
+        let (health, node, stages) = (parts.health, parts.node, wiring.into_stages());
+        Self { address, ipns_name, music, tree, names, sync, health, node, stages }
     }
 
     /// Where the web server listens.
@@ -146,9 +196,10 @@ impl Appliance {
         &self.ipns_name
     }
 
-    /// What is known of the music.
+    /// What is known of the music; an empty library that never changes on a relay.
     pub fn library(&self) -> watch::Receiver<Arc<Library>> {
-        self.library.snapshot()
+        let none = || watch::channel(Arc::default()).1;
+        self.music.as_ref().map_or_else(none, |(library, _)| library.snapshot())
     }
 
     /// What is on air.
@@ -166,6 +217,11 @@ impl Appliance {
         self.names.resolver.as_ref()
     }
 
+    /// The station's other nodes; `None` where there is no network.
+    pub fn sync(&self) -> Option<&SyncHandle> {
+        self.sync.as_ref()
+    }
+
     /// What the stages say of themselves.
     pub fn health(&self) -> &Health {
         &self.health
@@ -178,11 +234,13 @@ impl Appliance {
 
     /// Takes in what can change while the station is on air; returns the sections that need a restart.
     pub fn reload(&self, before: &Config, now: &Config) -> Vec<&'static str> {
-        if before.library.music != now.library.music {
-            self.library.set_folders(now.library.music.clone());
-        }
-        if before.player != now.player {
-            self.player.set_config(now.player.clone());
+        if let Some((library, player)) = &self.music {
+            if before.library.music != now.library.music {
+                library.set_folders(now.library.music.clone());
+            }
+            if before.player != now.player {
+                player.set_config(now.player.clone());
+            }
         }
         now.needs_restart(before)
     }

@@ -73,6 +73,9 @@ pub(crate) struct RunArgs {
     /// Folder where the button puts its requests to the system: poweroff, reset-settings, reset-all.
     #[arg(long, value_name = "DIR")]
     pub(crate) requests: Option<PathBuf>,
+    /// IPNS name of a station that this node is to relay, k51...; no music and no key are needed. Replaces follow.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) follow: Option<String>,
     /// Folder of music, playlist or file; may be given more than once. Replaces library.music.
     #[arg(long, value_name = "DIR")]
     pub(crate) music: Vec<PathBuf>,
@@ -126,6 +129,7 @@ impl RunArgs {
             None => {}
         }
         let mut config = files.merged();
+        config.follow = self.follow.clone().or(config.follow);
         if !self.music.is_empty() {
             config.library.music.clone_from(&self.music);
         }
@@ -135,10 +139,14 @@ impl RunArgs {
         config.button.requests.clone_from(&self.requests);
         let waits_for_music = self.reports.is_some();
         let checked = if waits_for_music { config.validate_values() } else { config.validate() };
-        let flagged = |key: &str| key == "library.music" && !self.music.is_empty();
-        checked.map_err(|(key, reason)| match flagged(&key) {
-            true => ConfigError { file: None, line: None, key: "--music".into(), reason },
-            false => files.locate(key, reason),
+        let flag = |key: &str| match key {
+            "library.music" if !self.music.is_empty() => Some("--music"),
+            "follow" if self.follow.is_some() => Some("--follow"),
+            _ => None,
+        };
+        checked.map_err(|(key, reason)| match flag(&key) {
+            Some(flag) => ConfigError { file: None, line: None, key: flag.into(), reason },
+            None => files.locate(key, reason),
         })?;
         Ok(config)
     }

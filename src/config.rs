@@ -13,10 +13,12 @@ use crate::encoder::EncoderConfig;
 use crate::hls::HlsConfig;
 use crate::http::HttpConfig;
 use crate::ipfs::IpfsConfig;
+use crate::ipfs::ipns::Name;
 use crate::leds::{ButtonConfig, LedsConfig};
 use crate::library::LibraryConfig;
 use crate::logging::LogConfig;
 use crate::mirror::{self, MirrorConfig};
+use crate::pins::{self, PinConfig};
 use crate::player::{PlayerConfig, PlayerError};
 use crate::retention::RetentionConfig;
 
@@ -44,6 +46,9 @@ impl Default for StationConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// IPNS name of the station that this node relays; it is a station of its own where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<String>,
     /// Who it is.
     pub station: StationConfig,
     /// Where the music is.
@@ -61,6 +66,9 @@ pub struct Config {
     /// Nodes that hold a copy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirror: Vec<MirrorConfig>,
+    /// Pinning services that hold a copy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pin: Vec<PinConfig>,
     /// The web server.
     pub http: HttpConfig,
     /// The lights.
@@ -142,12 +150,17 @@ impl Config {
 
     /// Checks what types cannot say, and that the music is there. The error is the key and what is wrong with it.
     pub fn validate(&self) -> Result<(), (String, String)> {
+        if self.follow.is_some() {
+            // A relay plays no music of its own.
+            return self.validate_values();
+        }
         self.library.validate().map_err(|error| ("library.music".to_owned(), error.to_string()))?;
         self.validate_values()
     }
 
     /// As [`Config::validate`], for a board that waits for music which is not there yet.
     pub fn validate_values(&self) -> Result<(), (String, String)> {
+        self.validate_follow()?;
         let name = self.station.name.trim();
         if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
             return Err(("station.name".into(), "must be 1 to 64 printable characters".into()));
@@ -163,8 +176,27 @@ impl Config {
         self.retention.validate().map_err(owned)?;
         self.http.validate().map_err(owned)?;
         mirror::validate(&self.mirror)?;
+        pins::validate(&self.pin)?;
         self.leds.validate(&self.button).map_err(owned)?;
         self.log.validate().map_err(owned)
+    }
+
+    fn validate_follow(&self) -> Result<(), (String, String)> {
+        let refuse = |reason: &str| Err(("follow".to_owned(), reason.to_owned()));
+        match (&self.follow, self.followed()) {
+            (None, _) => Ok(()),
+            (Some(_), None) => refuse("must be the IPNS name of a station, such as k51qzi5uqu5d..."),
+            (Some(_), Some(_)) if self.ipfs.offline => {
+                refuse("a relay hears its station over the network, and ipfs.offline switches that off")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The station that this node relays; `None` for a station of its own.
+    pub fn followed(&self) -> Option<Name> {
+        let text = self.follow.as_deref()?.trim();
+        Name::parse(text.strip_prefix("/ipns/").unwrap_or(text))
     }
 
     /// Folder of the IPFS repo.
@@ -180,6 +212,7 @@ impl Config {
     /// Sections that differ from `other` and are read only at the start.
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         let changed = [
+            ("follow", self.follow != other.follow),
             ("station", self.station != other.station),
             ("library.settle", self.library.settle != other.library.settle),
             ("encoder", self.encoder != other.encoder),
@@ -187,6 +220,7 @@ impl Config {
             ("ipfs", self.ipfs != other.ipfs),
             ("retention", self.retention != other.retention),
             ("mirror", self.mirror != other.mirror),
+            ("pin", self.pin != other.pin),
             ("http", self.http != other.http),
             ("leds", self.leds != other.leds),
             ("button", self.button != other.button),
@@ -267,7 +301,7 @@ mod tests {
         let error = mistake(&format!("{good}[[encoder.rendition]]\nname = \"a\"\nbitrate = 96000\n"));
         assert_eq!((error.line, error.key.as_str()), (Some(5), "encoder.rendition[1]"));
 
-        let mirrors = "[[mirror]]\nurl = \"http://a:5001\"\n\n[[mirror]]\nurl = \"https://b:5001\"\n";
+        let mirrors = "[[mirror]]\nurl = \"http://a:5001\"\n\n[[mirror]]\nurl = \"ftp://b:5001\"\n";
         let error = mistake(mirrors);
         assert_eq!((error.line, error.key.as_str()), (Some(4), "mirror[1]"));
 
@@ -275,6 +309,25 @@ mod tests {
         assert_eq!((error.line, error.key.as_str()), (Some(1), "radio"));
 
         assert!(mistake("[hls\n").line.is_some());
+    }
+
+    #[test]
+    fn a_relay_needs_no_music_but_a_name_and_a_network() {
+        let name = crate::ipfs::Identity::generate().name();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("station.toml");
+        let write = |text: String| std::fs::write(&path, text).unwrap();
+        write(format!("follow = \"{name}\"\n[library]\nmusic = [\"/nonexistent/music\"]\n"));
+        assert_eq!(Config::load(&path).unwrap().followed(), Some(name));
+        write(format!("follow = \" /ipns/{}\"\n", name.peer_id()));
+        assert_eq!(Config::load(&path).unwrap().followed(), Some(name), "however it is spelled");
+        for text in ["follow = \"radio.example.org\"\n".to_owned(), "follow = \"\"\n".to_owned()] {
+            let error = mistake(&text);
+            assert_eq!((error.line, error.key.as_str()), (Some(1), "follow"), "{text}");
+        }
+        let error = mistake(&format!("follow = \"{name}\"\n[ipfs]\noffline = true\n"));
+        assert!(error.reason.contains("ipfs.offline"), "{error}");
+        assert_eq!(Config::default().followed(), None);
     }
 
     #[test]

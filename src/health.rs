@@ -7,9 +7,12 @@
 //! board whose clock is set late tells the right times from then on, also for what happened before.
 
 mod conditions;
+mod listeners;
 mod mirrors;
 mod name;
 mod notices;
+mod pins;
+mod sync;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +24,8 @@ use tokio::time::Instant;
 pub use conditions::{ClockState, Conditions};
 pub use mirrors::{MirrorHealth, MirrorReport, MirrorState};
 pub use name::NameReport;
+pub use pins::{PinHealth, PinReport, PinState};
+pub use sync::SyncReport;
 
 /// Bounds the list of unplayable files in a report; all of them are counted.
 pub const MAX_UNPLAYABLE_SHOWN: usize = 100;
@@ -39,13 +44,17 @@ struct Inner {
     started: Instant,
     stages: Vec<Stage>,
     mirrors: Vec<mirrors::Mirror>,
+    pins: Vec<pins::Pin>,
     air: Air,
     newest: Option<u64>,
     lead: Duration,
     library: LibraryHealth,
     unplayable_count: usize,
     name: name::NameState,
+    listeners: listeners::Listeners,
+    sync: Option<sync::SyncState>,
     notices: BTreeMap<String, String>,
+    follows: Option<String>,
     conditions: Conditions,
 }
 
@@ -134,12 +143,23 @@ pub struct Report {
     /// The mirrors in the order of registration; a map by name in JSON, left out where there are none.
     #[serde(serialize_with = "mirrors_as_map", skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<MirrorReport>,
+    /// The pinning services in the order of registration; a map by name in JSON, left out where there are none.
+    #[serde(serialize_with = "pins_as_map", skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<PinReport>,
     /// Library counts.
     pub library: LibraryReport,
     /// The station's IPNS name.
     pub name: NameReport,
+    /// Clients that play from this node.
+    pub listeners: u64,
+    /// The station's other nodes; left out where there is no network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncReport>,
     /// What else an owner should know, one line by its key.
     pub notices: BTreeMap<String, String>,
+    /// IPNS name of the station that this node relays; left out on a station of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
     /// Network, clock, updating, stopping: keys of the top level.
     #[serde(flatten)]
     pub conditions: Conditions,
@@ -211,13 +231,17 @@ impl Health {
             started: Instant::now(),
             stages: Vec::new(),
             mirrors: Vec::new(),
+            pins: Vec::new(),
             air: Air::NotYet,
             newest: None,
             lead: Duration::ZERO,
             library: LibraryHealth::default(),
             unplayable_count: 0,
             name: name::NameState::default(),
+            listeners: listeners::Listeners::default(),
+            sync: None,
             notices: BTreeMap::new(),
+            follows: None,
             conditions: Conditions::default(),
         };
         Health { inner: Arc::new(Mutex::new(inner)) }
@@ -282,7 +306,8 @@ impl Health {
     /// A consistent snapshot of everything.
     pub fn report(&self) -> Report {
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let inner = self.lock();
+        let mut inner = self.lock();
+        let listeners = inner.listeners.count(now);
         let stages: Vec<_> = inner.stages.iter().map(|stage| stage.report(now, wall)).collect();
         Report {
             status: inner.status(&stages),
@@ -296,9 +321,13 @@ impl Health {
             uptime_seconds: now.duration_since(inner.started).as_secs(),
             stages,
             mirrors: inner.mirrors.iter().map(|mirror| mirror.report(now, wall)).collect(),
+            pins: inner.pins.iter().map(|pin| pin.report(now, wall)).collect(),
             library: inner.library_report(),
             name: inner.name.report(now, wall),
+            listeners,
+            sync: inner.sync.map(|sync| sync.report(now, wall)),
             notices: inner.notices.clone(),
+            follows: inner.follows.clone(),
             conditions: inner.conditions,
         }
     }
@@ -306,6 +335,13 @@ impl Health {
     /// A panic elsewhere while the lock was held leaves plain values behind, so they stay readable.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Report {
+    /// Whether a station of its own plays its ident, for want of music.
+    pub fn plays_ident(&self) -> bool {
+        self.library.tracks == 0 && self.follows.is_none()
     }
 }
 
@@ -446,6 +482,10 @@ fn stages_as_map<S: Serializer>(stages: &[StageReport], serializer: S) -> Result
 
 fn mirrors_as_map<S: Serializer>(mirrors: &[MirrorReport], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(mirrors.iter().map(|mirror| (&mirror.name, mirror)))
+}
+
+fn pins_as_map<S: Serializer>(pins: &[PinReport], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pins.iter().map(|pin| (&pin.name, pin)))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::network::{self, http_url};
 use connection::Limits;
 use gateway::Gateway;
 pub use gateway::{Content, GatewayConfig, Upstream};
@@ -47,6 +48,9 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
+    /// URLs under which listeners reach this node, for the station's other nodes; made from `listen` and the machine's
+    /// addresses where there are none.
+    pub public: Vec<String>,
     /// Address and port to listen on. `0.0.0.0:8080` serves the whole LAN.
     pub listen: SocketAddr,
     /// Bounds open connections, and with them memory; further ones are answered 503.
@@ -64,13 +68,30 @@ pub struct HttpConfig {
 impl HttpConfig {
     /// Checks what types cannot say. The error is the key's name and what is wrong with it.
     pub fn validate(&self) -> Result<(), (&'static str, String)> {
+        if self.public.len() > http_url::MAX_URLS {
+            return Err(("http.public", format!("must be {} URLs at most", http_url::MAX_URLS)));
+        }
+        let wrong = self.public.iter().find_map(|url| Some((url, http_url::check(url).err()?)));
+        if let Some((url, why)) = wrong {
+            return Err(("http.public", format!("{url:?} {why}")));
+        }
         self.gateway.validate()
+    }
+
+    /// The URLs under which listeners reach a server that listens on `address`: those of the configuration, or the
+    /// machine's as they are now.
+    pub fn public_urls(&self, address: SocketAddr) -> Vec<String> {
+        match self.public.is_empty() {
+            true => http_url::of_listener(address, &network::addresses()),
+            false => self.public.clone(),
+        }
     }
 }
 
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
         HttpConfig {
+            public: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_connections: NonZeroUsize::new(512).expect("512 is not zero"),
             header_timeout: Duration::from_secs(15),
@@ -273,6 +294,21 @@ mod tests {
     fn unknown_keys_and_limits_of_nothing_are_refused() {
         for text in ["port = 80", "max_connections = 0", "header_timeout = '0s'", "write_timeout = '-1s'"] {
             assert!(toml::from_str::<HttpConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn public_urls_are_checked_and_win_over_the_machines_own() {
+        let config = |text: &str| toml::from_str::<HttpConfig>(text).unwrap();
+        let own = config("public = ['https://radio.example.org']");
+        assert_eq!(own.validate(), Ok(()));
+        assert_eq!(own.public_urls(([127, 0, 0, 1], 8080).into()), ["https://radio.example.org"]);
+        assert!(HttpConfig::default().public_urls(([127, 0, 0, 1], 8080).into()).is_empty());
+        for bad in [
+            "public = ['radio.example.org']",
+            "public = ['http://a','http://b','http://c','http://d','http://e']",
+        ] {
+            assert_eq!(config(bad).validate().unwrap_err().0, "http.public", "{bad}");
         }
     }
 

@@ -13,6 +13,8 @@ pub mod names;
 pub mod node;
 pub mod peers;
 pub mod private_network;
+pub mod providers;
+pub mod signature;
 mod stored_records;
 pub mod traversal;
 pub mod unixfs;
@@ -229,6 +231,9 @@ pub enum IpfsError {
     /// An IPNS record could not be signed or read.
     #[error("IPNS record: {0}")]
     Record(String),
+    /// The key signs nothing.
+    #[error("the key cannot sign: {0}")]
+    Sign(String),
 }
 
 /// A cause from below, boxed so that rust-ipfs' error type stays inside.

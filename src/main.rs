@@ -254,9 +254,13 @@ fn introduce(config: &Config, station: &Appliance) {
     } else {
         address.to_string()
     };
+    let title = match config.follow {
+        Some(_) => "Skywave relay",
+        None => &config.station.name,
+    };
     say(&format!(
         "\n  {}\n\n  page   http://{host}/\n  HLS    http://{host}/live/stream.m3u8\n  IPNS   /ipns/{}\n",
-        config.station.name,
+        title,
         station.ipns_name(),
     ));
 }

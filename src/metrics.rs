@@ -5,6 +5,9 @@
 //! or peers, so that the number of series stays bounded.
 
 mod names;
+mod pins;
+mod relay;
+mod sync;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,6 +21,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use names::{NameMetrics, OutcomeLabel, RefusalLabel};
+pub use pins::{PinDaysLabel, PinLabel, PinMetrics, PinRequestLabel};
+pub use relay::RelayMetrics;
+pub use sync::{ReasonLabel, SyncMetrics};
 
 /// Stands before every name.
 const PREFIX: &str = "skywave";
@@ -114,6 +120,12 @@ pub struct Metrics {
     pub ipns_sequence: Gauge,
     /// IPNS records on their way.
     pub names: NameMetrics,
+    /// What a relay does.
+    pub relay: RelayMetrics,
+    /// State messages of the station's nodes.
+    pub sync: SyncMetrics,
+    /// Clients that play from this node.
+    pub listeners: Gauge,
     /// Media sequence of the newest segment on air.
     pub newest_segment: Gauge,
     /// How far the encoder is ahead of the air clock.
@@ -162,6 +174,8 @@ pub struct Metrics {
     pub mirror_ticks_merged: Family<MirrorLabel, Counter>,
     /// Ticks that a mirror does not have yet.
     pub mirror_lag_ticks: Family<MirrorLabel, Gauge>,
+    /// Pinning services.
+    pub pins: PinMetrics,
 }
 
 impl Default for Metrics {
@@ -187,6 +201,9 @@ impl Metrics {
             archive_bytes: Gauge::default(),
             ipns_sequence: Gauge::default(),
             names: NameMetrics::default(),
+            relay: RelayMetrics::default(),
+            sync: SyncMetrics::default(),
+            listeners: Gauge::default(),
             newest_segment: Gauge::default(),
             lead_seconds: FloatGauge::default(),
             on_air: Gauge::default(),
@@ -211,15 +228,19 @@ impl Metrics {
             mirror_bytes: Family::default(),
             mirror_ticks_merged: Family::default(),
             mirror_lag_ticks: Family::default(),
+            pins: PinMetrics::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);
         metrics.register_audio(&mut registry);
         metrics.register_ipfs(&mut registry);
         metrics.names.register(&mut registry);
+        metrics.relay.register(&mut registry);
+        metrics.sync.register(&mut registry);
         metrics.register_station(&mut registry);
         metrics.register_http(&mut registry);
         metrics.register_network(&mut registry);
         metrics.register_mirrors(&mut registry);
+        metrics.pins.register(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -285,6 +306,7 @@ impl Metrics {
         registry.register("http_requests", "Responses by route and status", requests);
         let bytes = self.http_response_bytes.clone();
         registry.register("http_response_bytes", "Bytes of response bodies", bytes);
+        registry.register("listeners", "Clients that play from this node", self.listeners.clone());
         registry.register("http_connections", "Open connections", self.http_connections.clone());
         let refused = self.http_connections_refused.clone();
         registry.register("http_connections_refused", "Connections beyond the limit", refused);
@@ -343,6 +365,9 @@ mod tests {
             archive_bytes: _,
             ipns_sequence: _,
             names,
+            relay,
+            sync,
+            listeners: _,
             newest_segment: _,
             lead_seconds: _,
             on_air: _,
@@ -367,6 +392,7 @@ mod tests {
             mirror_bytes,
             mirror_ticks_merged,
             mirror_lag_ticks,
+            pins,
         } = metrics;
         let hifi = RenditionLabel { rendition: "hifi".to_owned() };
         segments_encoded.get_or_create(&hifi).inc();
@@ -377,6 +403,11 @@ mod tests {
             NameMetrics::count(family, "sent");
         }
         names.refuse("dht", "forged");
+        for family in [&relay.trees, &relay.fetches, &relay.reveals] {
+            NameMetrics::count(family, "held");
+        }
+        sync.sent("sent");
+        sync.refuse("forged");
         network_events.get_or_create(&EventLabel { event: "dials" }).inc();
         gateway_refusals.get_or_create(&LimitLabel { reason: "fetch_bytes" }).inc();
         mirror_pushes.get_or_create(&MirrorPushLabel { mirror: "nas".to_owned(), result: "ok" }).inc();
@@ -384,6 +415,9 @@ mod tests {
         mirror_bytes.get_or_create(&nas).inc();
         mirror_ticks_merged.get_or_create(&nas).inc();
         mirror_lag_ticks.get_or_create(&nas).set(1);
+        pins.count("cluster", "add", "ok");
+        pins.newest_segment.get_or_create(&PinLabel { pin: "cluster".to_owned() }).set(1);
+        pins.set_days("cluster", 1, 2);
     }
 
     /// `name type labels` of every metric on the page; the name as it is queried.

@@ -10,8 +10,7 @@ pub mod kubo;
 mod queue;
 mod waiting;
 
-use std::fmt;
-use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::MirrorHealth;
+use crate::http_client::{Client, Connect, Endpoint, ExchangeError, Secret, Trust};
 use crate::ipfs::traversal::TraversalError;
 use crate::ipfs::{Blocks, IpfsError, car};
 use crate::metrics::{Metrics, MirrorLabel, MirrorPushLabel};
@@ -32,7 +32,7 @@ use crate::publisher::stream_tree::StreamTree;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::chain;
 use holding::Holding;
-use kubo::{Endpoint, Kubo};
+use kubo::Kubo;
 use queue::Tick;
 use waiting::Waiting;
 
@@ -48,7 +48,7 @@ const LONGEST_QUEUE: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MirrorConfig {
-    /// Where its RPC is, such as `http://nas.local:5001`.
+    /// Where its RPC is, such as `http://nas.local:5001`; http or https.
     pub url: String,
     /// What it is called in health and metrics; host and port where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +56,9 @@ pub struct MirrorConfig {
     /// `bearer:<token>` or `basic:<user>:<password>`, as in kubo's `API.Authorizations`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Secret>,
+    /// PEM file of the authorities that vouch for an https address; public ones where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// Ticks that wait while the mirror is away; older ones are merged.
     #[serde(default = "default_queue")]
     pub queue: usize,
@@ -65,17 +68,6 @@ fn default_queue() -> usize {
     QUEUE
 }
 
-/// A text that no log shows.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 impl MirrorConfig {
     /// Where it is, and how to get in.
     ///
@@ -83,6 +75,15 @@ impl MirrorConfig {
     /// Says in words what is wrong with `url` or `authorization`.
     pub fn endpoint(&self) -> Result<Endpoint, String> {
         Endpoint::parse(&self.url, self.authorization.as_ref().map(|secret| secret.0.as_str()))
+    }
+
+    /// The kubo, reached by `connect`.
+    ///
+    /// # Errors
+    /// As [`MirrorConfig::endpoint`].
+    pub fn kubo(&self, connect: Arc<dyn Connect>) -> Result<Kubo, String> {
+        let trust = self.ca.clone().map_or(Trust::Public, Trust::File);
+        Ok(Kubo::new(Client::new(self.endpoint()?, connect).trusting(trust)))
     }
 
     /// What it is called.
@@ -112,7 +113,7 @@ pub fn validate(mirrors: &[MirrorConfig]) -> Result<(), (String, String)> {
             if other.name() == name {
                 return Err(wrong(format!("name {name:?} is used twice")));
             }
-            if other.endpoint().is_ok_and(|other| other.is_same_node(&endpoint)) {
+            if other.endpoint().is_ok_and(|other| other.is_same(&endpoint)) {
                 return Err(wrong(format!("url {:?} is used twice", mirror.url)));
             }
         }
@@ -123,29 +124,14 @@ pub fn validate(mirrors: &[MirrorConfig]) -> Result<(), (String, String)> {
 /// Why a tick did not get to a mirror.
 #[derive(Debug, Error)]
 pub enum MirrorError {
-    /// No connection.
-    #[error("cannot connect to {host}")]
-    Connect {
-        /// Host and port.
-        host: String,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// The connection broke, or what came is no HTTP.
-    #[error("{operation} broke off")]
-    Http {
+    /// No answer.
+    #[error("{operation}")]
+    Exchange {
         /// Path of the RPC.
         operation: &'static str,
         /// The cause.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Nothing moved.
-    #[error("{operation}: nothing moved for {} s", kubo::STALL.as_secs())]
-    Stalled {
-        /// Path of the RPC.
-        operation: &'static str,
+        source: ExchangeError,
     },
     /// The mirror wants another authorization.
     #[error(
@@ -358,7 +344,7 @@ mod tests {
     use super::*;
 
     fn mirror(url: &str) -> MirrorConfig {
-        MirrorConfig { url: url.into(), name: None, authorization: None, queue: QUEUE }
+        MirrorConfig { url: url.into(), name: None, authorization: None, ca: None, queue: QUEUE }
     }
 
     #[test]
@@ -366,9 +352,9 @@ mod tests {
         let check = |mirrors: &[MirrorConfig]| validate(mirrors).err();
         let good = mirror("http://nas.local:5001");
         assert_eq!(check(&[good.clone(), mirror("http://other:5001")]), None);
-        let (key, reason) = check(&[good.clone(), mirror("https://x:5001")]).unwrap();
+        let (key, reason) = check(&[good.clone(), mirror("ftp://x:5001")]).unwrap();
         assert_eq!(key, "mirror[1]");
-        assert!(reason.contains("https"), "{reason}");
+        assert!(reason.contains("form"), "{reason}");
         let named = |name: &str| MirrorConfig { name: Some(name.into()), ..mirror("http://other:5001/") };
         assert!(check(&[good.clone(), named("nas.local:5001")]).unwrap().1.contains("twice"));
         assert!(check(&[good.clone(), MirrorConfig { name: Some("b".into()), ..good.clone() }]).is_some());

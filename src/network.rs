@@ -1,5 +1,7 @@
 //! Whether the machine has a network: looked up afresh each time, injected so that tests can pull the cable.
 
+pub mod http_url;
+
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -43,6 +45,12 @@ impl NetworkWatch for SystemNetwork {
             |found: if_addrs::Interface| Interface { linked: found.is_oper_up(), address: found.ip() };
         judge(interfaces.into_iter().map(interface))
     }
+}
+
+/// The addresses of the interfaces that have a link; none where the system does not tell.
+pub fn addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.into_iter().filter(if_addrs::Interface::is_oper_up).map(|found| found.ip()).collect()
 }
 
 /// A link-local address alone is none: every IPv6 interface gives itself one, and IPv4 does where no router answers.

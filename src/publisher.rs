@@ -5,6 +5,7 @@
 //! retention. A crash loses nothing that was on air, and of the lead what was stored since the last tick: the catalogue
 //! beside the repo is written before the air.
 
+pub mod announced;
 pub mod catalogue;
 pub mod contents;
 pub mod index;
@@ -35,12 +36,13 @@ use crate::ipfs::{Block, Blocks, Identity, IpfsError};
 use crate::metrics::{Metrics, RenditionLabel};
 use crate::state::{StateError, StateFile};
 use crate::supervisor::waiting;
+pub use announced::Announced;
 use catalogue::Catalogue;
 use contents::Contents;
 use index::{Head, Index, IndexedRendition};
 use live_window::StoredSegment;
 use numbers::Numbers;
-pub use station::Station;
+pub use station::{Relay, Station};
 use stream_tree::{ARCHIVE, Entry, StreamTree};
 
 /// Why the publisher stage stopped.
@@ -145,12 +147,16 @@ pub struct Publisher {
     pub keep_from: watch::Receiver<u64>,
     /// The archive's folder, where there is one: an entry of the root.
     pub archive: watch::Receiver<Option<Entry>>,
+    /// The relays that station.json names.
+    pub relays: watch::Receiver<Vec<Relay>>,
     /// Addresses of the node, as they become known.
     pub addresses: watch::Receiver<Vec<String>>,
     /// What is on air.
     pub tree: watch::Sender<Option<Arc<StreamTree>>>,
     /// The IPNS record that names it.
     pub record: watch::Sender<Option<SignedRecord>>,
+    /// What each tick announced, once its record is signed.
+    pub announced: watch::Sender<Option<Announced>>,
     /// Highest sequence number that others have seen under the station's name.
     pub highest_seen: watch::Receiver<u64>,
     /// station.json, there before anything is on air.
@@ -312,11 +318,13 @@ impl Publisher {
         published.backlog.unlinked.extend(published.tree_blocks.difference(&now));
         published.tree_blocks = now;
         let (root, newest) = (tree.root, tree.newest);
+        let announced = Announced::of(&published.catalogue.window, &tree.entries);
         published.catalogue.root = Some(root);
         // Before anybody sees it, so that a restart never shows less.
         self.save(published).await;
         self.tree.send_replace(Some(Arc::new(tree)));
         self.announce(published, root);
+        self.announced.send_replace(announced);
         // Never waits for retention: while it is busy, the backlog goes with the next tick.
         if let Ok(permit) = self.ticks.try_reserve() {
             permit.send(std::mem::take(&mut published.backlog));
@@ -341,6 +349,7 @@ impl Publisher {
     /// Says who the station is before it is on air.
     fn introduce(&self, published: &mut Published) {
         published.station.addresses = self.addresses.borrow().clone();
+        published.station.relays = self.relays.borrow().clone();
         self.station_json.send_replace(published.station.to_json());
     }
 
@@ -363,14 +372,17 @@ impl Publisher {
     fn build(&self, published: &mut Published) -> (StreamTree, Vec<Block>) {
         let catalogue = &published.catalogue;
         let multivariant = MultivariantPlaylist { variants: variants(catalogue) };
+        let head = self.head(catalogue);
+        let files = published.index.update(&head, &catalogue.window);
         let contents = Contents {
-            head: &self.head(catalogue),
+            head: &head,
             window: &catalogue.window,
+            index: files.map(|(group, block)| (group, block.clone())).collect(),
             multivariant: multivariant.to_string().into(),
             station: published.station.to_json(),
             others: self.archive.borrow().map(|archive| (ARCHIVE.to_owned(), archive)).into_iter().collect(),
         };
-        contents.tree(&mut published.index)
+        contents.tree()
     }
 
     fn head(&self, catalogue: &Catalogue) -> Head {

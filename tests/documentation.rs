@@ -9,12 +9,16 @@ use skywave::config::Config;
 use toml::{Table, Value};
 
 /// Keys that are left out, or given.
-const WITHOUT_DEFAULT: [&str; 11] = [
+const WITHOUT_DEFAULT: [&str; 15] = [
     "ipfs.repo",
     "ipfs.swarm_key",
     "retention.archive_folder",
     "mirror.name",
     "mirror.authorization",
+    "mirror.ca",
+    "pin.name",
+    "pin.authorization",
+    "pin.ca",
     "leds.chip",
     "leds.power",
     "leds.network",
@@ -73,8 +77,9 @@ fn defaults() -> Table {
     let mut config = Config::default();
     config.ipfs.repo = Some(PathBuf::new());
     config.ipfs.swarm_key = Some(PathBuf::new());
-    let mirror = "url = 'http://nas.local:5001'\nname = 'nas'\nauthorization = 'bearer:x'";
+    let mirror = "url = 'http://nas.local:5001'\nname = 'nas'\nauthorization = 'bearer:x'\nca = 'x'";
     config.mirror = vec![toml::from_str(mirror).expect("a mirror")];
+    config.pin = vec![toml::from_str(mirror).expect("a pin")];
     config.retention.archive_folder = Some(PathBuf::new());
     (config.leds.power, config.leds.network, config.leds.on_air) = (Some(1), Some(2), Some(3));
     config.leds.chip = Some("pinctrl".to_owned());
@@ -98,7 +103,10 @@ fn the_configuration_page_tells_the_defaults() {
     for (key, value) in built_in(&defaults()) {
         match page[&key].as_str() {
             "not set" => assert!(WITHOUT_DEFAULT.contains(&&*key), "{key}"),
-            "must be given" => assert!(key.starts_with("encoder.rendition.") || key == "mirror.url", "{key}"),
+            "must be given" => assert!(
+                key.starts_with("encoder.rendition.") || matches!(&*key, "mirror.url" | "pin.url"),
+                "{key}"
+            ),
             cell => {
                 let text = format!("value = {}", cell.trim_matches('`'));
                 let table: Table = toml::from_str(&text).unwrap_or_else(|error| panic!("{key}: {error}"));

@@ -20,10 +20,11 @@ use cid::Cid;
 use futures::TryStreamExt;
 use skywave::clock::SteppedClock;
 use skywave::health::{Health, MirrorState};
+use skywave::http_client::{Client, Endpoint, Tcp};
 use skywave::ipfs::traversal::Walk;
 use skywave::ipfs::{Block, Blocks};
 use skywave::metrics::Metrics;
-use skywave::mirror::kubo::{Endpoint, Kubo, Tcp};
+use skywave::mirror::kubo::Kubo;
 use skywave::mirror::{Mirror, MirrorConfig, Mirrors};
 use skywave::publisher::stream_tree::{self, Entry, StreamTree};
 use support::mirror_kubo::{FakeKubo, Mode, Pipes};
@@ -62,7 +63,7 @@ impl Rig {
         let endpoint = Endpoint::parse("http://kubo.test:5001", Some(TOKEN)).unwrap();
         let mirror = Mirror {
             name: "nas".into(),
-            kubo: Kubo::new(endpoint, Arc::new(Pipes(kubo.clone()))),
+            kubo: Kubo::new(Client::new(endpoint, Arc::new(Pipes(kubo.clone())))),
             pin_name: PIN_NAME.into(),
             queue,
             blocks: blocks.clone(),
@@ -283,7 +284,7 @@ async fn a_mirror_that_hangs_costs_the_air_nothing() {
     let (mut config, clock) = (config(folder.path()), SteppedClock::starting_at(OCTOBER_2026));
     // Takes connections into its backlog and never says a word.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mirror = |url: String| MirrorConfig { url, name: None, authorization: None, queue: 2 };
+    let mirror = |url: String| MirrorConfig { url, name: None, authorization: None, ca: None, queue: 2 };
     config.mirror =
         vec![mirror(format!("http://{}", silent.local_addr().unwrap())), mirror("http://127.0.0.1:1".into())];
     let mut station = Station::start(&config, &clock).await;
@@ -319,7 +320,7 @@ async fn over_a_real_connection_large_blocks_get_there_too() {
     let endpoint = Endpoint::parse(&format!("http://{address}"), Some("basic:me:secret")).unwrap();
     let mirror = Mirror {
         name: "nas".into(),
-        kubo: Kubo::new(endpoint, Arc::new(Tcp)),
+        kubo: Kubo::new(Client::new(endpoint, Arc::new(Tcp))),
         pin_name: PIN_NAME.into(),
         queue: 4,
         blocks,

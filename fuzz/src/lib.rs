@@ -26,6 +26,7 @@ pub mod ipfs {
     pub mod car;
     pub mod ipld;
     pub mod private_network;
+    pub mod signature;
     pub mod traversal;
     pub mod unixfs;
 
@@ -85,6 +86,21 @@ pub mod http {
         #[path = "../../../fuzz/src/http_request.rs"]
         pub mod input;
     }
+}
+
+/// `src/network`.
+#[path = "../../src/network"]
+mod network {
+    pub mod http_url;
+}
+
+/// `src/sync`.
+#[path = "../../src/sync"]
+mod sync {
+    pub mod intake;
+    pub mod merge;
+    pub mod message;
+    pub mod token_bucket;
 }
 
 /// `src/publisher`.
@@ -147,4 +163,5 @@ pub use http::gateway::input as http_request;
 pub mod car;
 pub mod ipns_record;
 pub mod media;
+pub mod state_message;
 pub mod unixfs;

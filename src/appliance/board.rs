@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 impl Wiring {
     /// Carries the states of network and clock to health.
     pub(super) fn follow_conditions(&mut self, parts: &Parts<'_>) {
-        let (health, clock) = (parts.health.clone(), parts.clock.clone());
+        let (health, clock, metrics) = (parts.health.clone(), parts.clock.clone(), parts.metrics.clone());
         self.spawn("conditions", |cancel| async move {
             let mut every = tokio::time::interval(LOOK_EVERY);
             loop {
@@ -32,6 +32,7 @@ impl Wiring {
                     _ = every.tick() => {
                         health.set_network(SystemNetwork.state());
                         health.set_clock(clock.synchronised().into());
+                        metrics.listeners.set(i64::try_from(health.listeners()).unwrap_or(i64::MAX));
                     }
                 }
             }
@@ -39,7 +40,7 @@ impl Wiring {
     }
 
     /// The lights stop last of all, so that they show that the station is ending.
-    pub(super) fn button_and_leds(&mut self, parts: &Parts<'_>, player: PlayerHandle) {
+    pub(super) fn button_and_leds(&mut self, parts: &Parts<'_>, player: Option<PlayerHandle>) {
         let tree = DeviceTree::read(&DEVICE_TREE);
         let (understood_sender, understood) = watch::channel(0);
         self.button(parts, player, &tree, understood_sender);
@@ -59,7 +60,7 @@ impl Wiring {
     fn button(
         &mut self,
         parts: &Parts<'_>,
-        player: PlayerHandle,
+        player: Option<PlayerHandle>,
         tree: &DeviceTree,
         understood: watch::Sender<u64>,
     ) {
@@ -88,10 +89,12 @@ impl Wiring {
 }
 
 /// What each press does.
-fn act(parts: &Parts<'_>, player: PlayerHandle) -> Act {
+fn act(parts: &Parts<'_>, player: Option<PlayerHandle>) -> Act {
     let (health, button) = (parts.health.clone(), parts.config.button.clone());
     Arc::new(move |press| {
         if press == Press::Skip {
+            // A relay plays what the station plays.
+            let Some(player) = &player else { return };
             return player.skip(Duration::from_secs_f64(health.report().lead_seconds));
         }
         let Some(request) = Request::of(press, button.reset_identity) else { return };

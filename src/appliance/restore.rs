@@ -1,5 +1,6 @@
 //! Makes what the run before left fit for this one.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use cid::Cid;
@@ -14,10 +15,12 @@ use crate::hls::timeline::Last;
 use crate::hls::{Hls, cmaf};
 use crate::ipfs::block::RAW;
 use crate::ipfs::imports::Imports;
+use crate::ipfs::ipns::Name;
 use crate::ipfs::{Block, Node};
 use crate::publisher::catalogue::{Catalogue, Durable};
 use crate::publisher::numbers::Numbers;
 use crate::publisher::stream_tree::Entry;
+use crate::relay::{self, Following};
 use crate::retention;
 use crate::state::{Durability, StateFile};
 
@@ -58,13 +61,28 @@ pub(super) async fn restore(
     let durable = Durable { segment: numbers.last_segment(), discontinuities: numbers.discontinuities() };
     // One listing of the store: asking for each block of a window of hours takes seconds.
     let last = catalogue.settle(&node.blocks().list().await, &config.hls, now, durable);
-    sweep(config, node, &catalogue).await?;
+    sweep(config, node, catalogue.needed()).await?;
     remove_empty_folders(&config.repo());
     Ok(Restored { catalogue, catalogue_file, numbers, last, encoder_delay })
 }
 
-/// Removes what a crash left in the repo: all but the window and what the owner imported.
-async fn sweep(config: &Config, node: &Node, catalogue: &Catalogue) -> Result<(), StartError> {
+/// What a relay of the station `name` goes on with; sweeps what a crash left in the repo.
+pub(super) async fn restore_relay(
+    config: &Config,
+    node: &Node,
+    clock: &SharedClock,
+    name: &Name,
+) -> Result<(Following, StateFile), StartError> {
+    let file = StateFile::new(config.repo().join("relay.json"), Durability::Process);
+    let now = relay::Reading { monotonic_ms: 0, unix_ms: clock.unix_millis() };
+    let following = Following::restore(&file, name, node.blocks(), now).await?;
+    sweep(config, node, following.needed()).await?;
+    remove_empty_folders(&config.repo());
+    Ok((following, file))
+}
+
+/// Removes what a crash left in the repo: all but what is `needed` and what the owner imported.
+async fn sweep(config: &Config, node: &Node, mut needed: HashSet<Cid>) -> Result<(), StartError> {
     let data = &config.station.data;
     let imports = Imports::load(data)?;
     if Imports::damaged(data) {
@@ -72,7 +90,6 @@ async fn sweep(config: &Config, node: &Node, catalogue: &Catalogue) -> Result<()
         return Ok(());
     }
     node.blocks().keep(imports.blocks());
-    let mut needed = catalogue.needed();
     // The store may list a block under the raw codec, whatever it is.
     needed.extend(imports.blocks().map(|cid| Cid::new_v1(RAW, *cid.hash())));
     let removed = retention::sweep(node.blocks(), &needed).await?;

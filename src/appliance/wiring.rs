@@ -1,11 +1,10 @@
 //! Joins the stages by their channels and starts them, in flow order.
 
-use std::collections::VecDeque;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -13,43 +12,27 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span};
 
 use super::restore::Restored;
-use crate::archive::lending::Lending;
-use crate::archive::{Archive, ArchiveSettings, Kept, Rendition, Store};
+use super::sync::SyncEnds;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::Encoder;
 use crate::health::{Health, LibraryHealth, StageHealth};
-use crate::hls::{CodecParameters, Hls, Resume, Segment};
-use crate::http::{self, Bound, Content, Upstream};
-use crate::ipfs::ipns::SignedRecord;
-use crate::ipfs::names::dnslink::SystemDns;
-use crate::ipfs::names::{DnsLinks, NamePublisher, Resolver};
+use crate::hls::{Hls, Resume, Segment};
+use crate::http::{self, Bound, Content};
 use crate::ipfs::{Node, Peers};
 use crate::library::{Library, LibraryActor, LibraryHandle};
 use crate::metrics::Metrics;
-use crate::mirror::kubo::{Kubo, Tcp};
-use crate::mirror::{Mirror, MirrorConfig, Mirrors};
 use crate::player::{PcmBlock, PlayerActor, PlayerHandle};
-use crate::publisher::catalogue::Catalogue;
-use crate::publisher::live_window::StoredSegment;
-use crate::publisher::stream_tree::Entry;
-use crate::publisher::{Published, Publisher, PublisherSettings, Station, codecs};
-use crate::retention::Retention;
+use crate::publisher::stream_tree::StreamTree;
 use crate::supervisor::Supervisor;
+use crate::sync::SyncHandle;
 
 /// Blocks and segments that wait between two stages.
 const CHANNEL: usize = 2;
-/// Ticks that wait for retention.
-const TICKS: usize = 256;
-/// Segments that wait for the archive: four minutes.
-const ARCHIVED: usize = 64;
 /// How often the metrics take over the counts of the network.
 const COUNTS_EVERY: Duration = Duration::from_secs(2);
 /// A stage that says nothing for this long hangs.
-const STALL_AFTER: Duration = Duration::from_secs(20);
-
-/// How retention and the publisher reach the archive.
-type ArchiveEnds = (mpsc::Sender<StoredSegment>, watch::Receiver<Option<Entry>>);
+pub(super) const STALL_AFTER: Duration = Duration::from_secs(20);
 
 /// What every stage is made from.
 pub(super) struct Parts<'a> {
@@ -68,16 +51,18 @@ pub(super) struct Stage {
     pub(super) task: JoinHandle<()>,
 }
 
-/// The station's name and those of others.
-pub(super) struct Names {
-    pub(super) record: watch::Receiver<Option<SignedRecord>>,
-    pub(super) resolver: Option<Resolver>,
+/// What is known of a node once its outside runs.
+pub(super) struct Outside {
+    pub(super) address: SocketAddr,
+    pub(super) ipns_name: String,
+    pub(super) tree: watch::Receiver<Option<Arc<StreamTree>>>,
+    pub(super) sync: Option<SyncHandle>,
 }
 
 /// Collects the stages as they start.
 pub(super) struct Wiring {
     supervisor: Supervisor,
-    stages: Vec<Stage>,
+    pub(super) stages: Vec<Stage>,
 }
 
 impl Wiring {
@@ -174,223 +159,25 @@ impl Wiring {
         segments
     }
 
-    pub(super) fn publisher_and_retention(
+    /// What the outside sees of a node: mirrors, the web server, other nodes of the station, peers.
+    pub(super) fn outside(
         &mut self,
         parts: &Parts<'_>,
-        restored: Restored,
-        segments: mpsc::Receiver<Segment>,
-    ) -> (Content, Names) {
-        let (config, identity) = (parts.config, parts.node.identity().clone());
-        let ipns_name = identity.ipns_name();
-        let (tree_sender, tree) = watch::channel(None);
-        let (station_sender, station) = watch::channel(Bytes::new());
-        let (address_sender, addresses) = watch::channel(Vec::new());
-        let (keep_sender, keep_from) = watch::channel(0);
-        let (record_sender, record) = watch::channel(None);
-        let (seen_sender, highest_seen) = watch::channel(0);
-        let (tick_sender, ticks) = mpsc::channel(TICKS);
-        let (archive, archived) = match config.retention.archive {
-            true => Some(self.archive(parts, &restored.catalogue)).unzip(),
-            false => (None, None),
-        };
-        let (to_archive, archive_link) = archive.unzip();
-        let archive_link = archive_link.unwrap_or_else(|| watch::channel(None).1);
-        let aired = restored.catalogue.window.aired().map(|s| (s.n, s.bytes())).collect();
-        let retention = self.retention(parts, keep_sender, ticks, to_archive, aired);
-        let station_name = Station::new(config.station.name.clone(), ipns_name.clone());
-        let published = Published::new(restored.catalogue, restored.numbers, station_name);
-        let report = parts.health.stage("publisher", Some(STALL_AFTER));
-        let publisher = Arc::new(Publisher {
-            settings: publisher_settings(config),
-            blocks: parts.node.blocks().clone(),
-            identity,
-            clock: parts.clock.clone(),
-            origin: parts.origin,
-            published: Arc::new(Mutex::new(published)),
-            catalogue_file: restored.catalogue_file,
-            input: Arc::new(Mutex::new(segments)),
-            keep_from,
-            archive: archive_link,
-            addresses,
-            tree: tree_sender,
-            record: record_sender,
-            highest_seen,
-            station_json: station_sender,
-            ticks: tick_sender,
-            overall: parts.health.clone(),
-            health: report.clone(),
-            metrics: parts.metrics.clone(),
-        });
-        self.supervise(report, "publisher", move |cancel| {
-            let publisher = publisher.clone();
-            async move { publisher.run(cancel).await }
-        });
-        self.stages.push(retention);
-        let resolver = self.names(parts, record.clone(), seen_sender);
-        let store = archived.as_ref().map(|(_, store)| store.clone());
-        self.stages.extend(archived.into_iter().flat_map(|(stages, _)| stages));
-        let node = parts.node.clone();
-        self.spawn("addresses", |cancel| async move { node.follow_addresses(address_sender, cancel).await });
-        let blocks = parts.node.blocks();
-        let content = Content {
-            blocks: store.map_or_else(|| blocks.clone(), |store| blocks.with_source(store)),
-            tree,
-            record: record.clone(),
-            station,
-            ipns_name,
-            ipns_ttl: config.ipfs.record_ttl,
-            upstream: Upstream {
-                resolver: resolver.clone(),
-                links: Some(DnsLinks::new(Arc::new(SystemDns))),
-                network: parts.node.network().cloned(),
-            },
-            health: parts.health.clone(),
-            metrics: parts.metrics.clone(),
-        };
-        (content, Names { record, resolver })
+        bound: Bound,
+        content: Content,
+        ends: SyncEnds,
+        peers: Option<Peers>,
+    ) -> Outside {
+        self.mirrors(parts, &content);
+        self.pins(parts, &content);
+        let (address, ipns_name, tree) = (bound.address(), content.ipns_name.clone(), content.tree.clone());
+        self.http(parts, bound, content);
+        let sync = self.sync(parts, address, ends);
+        self.peers(parts, peers);
+        Outside { address, ipns_name, tree, sync }
     }
 
-    /// Brings records to the network and resolves foreign names; where there is no network, nothing.
-    fn names(
-        &mut self,
-        parts: &Parts<'_>,
-        record: watch::Receiver<Option<SignedRecord>>,
-        highest_seen: watch::Sender<u64>,
-    ) -> Option<Resolver> {
-        let routing = parts.node.routing()?;
-        let (clock, metrics) = (parts.clock.clone(), parts.metrics.names.clone());
-        let publisher = Arc::new(NamePublisher {
-            name: parts.node.identity().name(),
-            dht_every: parts.config.ipfs.dht_every,
-            provide: parts.config.ipfs.provide,
-            routing: routing.clone(),
-            clock: clock.clone(),
-            record,
-            highest_seen,
-            overall: parts.health.clone(),
-            metrics: metrics.clone(),
-        });
-        self.supervise(parts.health.stage("name", None), "name", move |cancel| {
-            let publisher = publisher.clone();
-            async move { publisher.run(cancel).await }
-        });
-        let (resolver, topics) = Resolver::new(routing, clock, metrics);
-        let (topics, shared) = (Arc::new(Mutex::new(topics)), resolver.clone());
-        self.supervise(parts.health.stage("resolver", None), "resolver", move |cancel| {
-            let (topics, resolver) = (topics.clone(), shared.clone());
-            async move { resolver.run(&mut *topics.lock().await, cancel).await }
-        });
-        Some(resolver)
-    }
-
-    /// Retention runs before the publisher does, and stops after it.
-    fn retention(
-        &mut self,
-        parts: &Parts<'_>,
-        keep_from: watch::Sender<u64>,
-        ticks: mpsc::Receiver<crate::publisher::Tick>,
-        archive: Option<mpsc::Sender<StoredSegment>>,
-        aired: Vec<(u64, u64)>,
-    ) -> Stage {
-        let mut window = parts.config.retention.window(parts.config.hls.segment);
-        for (n, bytes) in aired {
-            keep_from.send_replace(window.push(n, bytes));
-        }
-        let report = parts.health.stage("retention", Some(STALL_AFTER));
-        let retention = Arc::new(Retention {
-            window: Mutex::new(window),
-            remover: Arc::new(parts.node.blocks().clone()),
-            input: Arc::new(Mutex::new(ticks)),
-            keep_from,
-            archive,
-            leaving: Mutex::new(VecDeque::new()),
-            health: report.clone(),
-            metrics: parts.metrics.clone(),
-        });
-        self.supervise(report, "retention", move |cancel| {
-            let retention = retention.clone();
-            async move { retention.run(cancel).await }
-        });
-        self.stages.pop().expect("the stage that was started just now")
-    }
-
-    /// The archive and what lends it to peers; both stop after retention.
-    fn archive(
-        &mut self,
-        parts: &Parts<'_>,
-        catalogue: &Catalogue,
-    ) -> (ArchiveEnds, (Vec<Stage>, Arc<Store>)) {
-        let (sender, input) = mpsc::channel(ARCHIVED);
-        let (link_sender, link) = watch::channel(None);
-        let store = Arc::<Store>::default();
-        let rendition = |(p, init): (&CodecParameters, &Entry)| Rendition {
-            name: p.rendition.clone(),
-            codecs: codecs(&p.audio_specific_config),
-            init: *init,
-        };
-        let report = parts.health.stage("archive", None);
-        let archive = Arc::new(Archive {
-            settings: ArchiveSettings {
-                folder: parts.config.archive(),
-                max_bytes: parts.config.retention.archive_megabytes.saturating_mul(1_000_000),
-            },
-            renditions: catalogue.parameters.iter().zip(&catalogue.init).map(rendition).collect(),
-            blocks: parts.node.blocks().clone(),
-            store: store.clone(),
-            input: Arc::new(Mutex::new(input)),
-            kept: Mutex::new(Kept::new(catalogue.window.aired().cloned().collect())),
-            link: link_sender,
-            health: report.clone(),
-            metrics: parts.metrics.clone(),
-        });
-        self.supervise(report, "archive", move |cancel| {
-            let archive = archive.clone();
-            async move { archive.run(cancel).await }
-        });
-        let report = parts.health.stage("lending", None);
-        let lending = Arc::new(Lending {
-            wants: parts.node.clone(),
-            blocks: parts.node.blocks().clone(),
-            store: store.clone(),
-            lent: Mutex::default(),
-            health: report.clone(),
-        });
-        self.supervise(report, "lending", move |cancel| {
-            let lending = lending.clone();
-            async move { lending.run(cancel).await }
-        });
-        let stages = self.stages.split_off(self.stages.len() - 2);
-        ((sender, link), (stages, store))
-    }
-
-    /// Behind the publisher, and nothing waits for them.
-    pub(super) fn mirrors(&mut self, parts: &Parts<'_>, content: &Content) {
-        let mirror = |config: &MirrorConfig| {
-            let endpoint = config.endpoint().expect("a configuration is validated before it gets here");
-            let name = config.name();
-            Mirror {
-                kubo: Kubo::new(endpoint, Arc::new(Tcp)),
-                pin_name: format!("skywave/{}", content.ipns_name),
-                queue: config.queue,
-                blocks: content.blocks.clone(),
-                tree: content.tree.clone(),
-                health: parts.health.mirror(&name),
-                metrics: parts.metrics.clone(),
-                name,
-            }
-        };
-        let mirrors: Vec<_> = parts.config.mirror.iter().map(mirror).collect();
-        if mirrors.is_empty() {
-            return;
-        }
-        let mirrors = Arc::new(Mirrors { mirrors });
-        self.supervise(parts.health.stage("mirror", None), "mirror", move |cancel| {
-            let mirrors = mirrors.clone();
-            async move { mirrors.run(cancel).await }
-        });
-    }
-
-    pub(super) fn http(&mut self, parts: &Parts<'_>, bound: Bound, content: Content) {
+    fn http(&mut self, parts: &Parts<'_>, bound: Bound, content: Content) {
         let config = http::HttpConfig { listen: bound.address(), ..parts.config.http.clone() };
         let first = Arc::new(Mutex::new(Some(bound)));
         self.supervise(parts.health.stage("http", None), "http", move |cancel| {
@@ -406,7 +193,7 @@ impl Wiring {
     }
 
     /// Keeps the node connected; none when offline.
-    pub(super) fn peers(&mut self, parts: &Parts<'_>, peers: Option<Peers>) {
+    fn peers(&mut self, parts: &Parts<'_>, peers: Option<Peers>) {
         let (Some(peers), Some(network)) = (peers, parts.node.network().cloned()) else { return };
         let metrics = parts.metrics.clone();
         self.spawn("network counts", |cancel| async move {
@@ -453,15 +240,5 @@ fn counts(library: &Library) -> LibraryHealth {
         scanned: library.scanned,
         scanning: library.scanning,
         unplayable: unplayable.collect(),
-    }
-}
-
-fn publisher_settings(config: &Config) -> PublisherSettings {
-    PublisherSettings {
-        segment: config.hls.segment,
-        target_duration: config.hls.grid().target_duration(),
-        playlist_segments: config.hls.playlist_segments(),
-        record_validity: config.ipfs.record_validity,
-        record_ttl: config.ipfs.record_ttl,
     }
 }

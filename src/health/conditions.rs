@@ -45,6 +45,11 @@ pub struct Conditions {
 }
 
 impl Health {
+    /// This node relays the station of that name: it has no music of its own.
+    pub fn set_follows(&self, name: &str) {
+        self.lock().follows = Some(name.to_owned());
+    }
+
     /// Whether the machine has a network.
     pub fn set_network(&self, network: NetworkState) {
         self.lock().conditions.network = network;

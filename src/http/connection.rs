@@ -42,9 +42,11 @@ pub(super) struct Limits {
 
 /// Answers requests until the peer goes, breaks a limit, or `stop`.
 pub(super) async fn serve(stream: TcpStream, limits: Limits, gateway: Arc<Gateway>, stop: CancellationToken) {
+    // One that is gone already asks for nothing.
+    let client = stream.peer_addr().ok().map(|address| address.ip());
     let answer = move |request: Request<Incoming>| {
         let gateway = Arc::clone(&gateway);
-        async move { router::answer(&gateway, request).await }
+        async move { router::answer(&gateway, request, client).await }
     };
     converse(stream, limits, stop, answer).await;
 }

@@ -15,7 +15,6 @@ mod host;
 mod hot_blocks;
 mod listing;
 mod names;
-mod providers;
 mod redirect;
 mod redirects_file;
 mod refusal;

@@ -1,5 +1,7 @@
 //! A request to its handler, and what every response has in common.
 
+use std::net::IpAddr;
+
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -16,6 +18,12 @@ const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Location, Content-
 
 /// What a page of another origin may send to the gateway.
 const ALLOWED_HEADERS: &str = "Content-Type, If-None-Match, Range, User-Agent, X-Requested-With";
+
+/// Name of the media playlist in each rendition's folder.
+const MEDIA_PLAYLIST: &str = "live.m3u8";
+
+/// Where proxies tell for whom they ask.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The kinds of request. Bounds the route label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +89,11 @@ impl Route {
 }
 
 /// Answers one request.
-pub(super) async fn answer<B>(gateway: &Gateway, request: Request<B>) -> Response<Body> {
+pub(super) async fn answer<B>(
+    gateway: &Gateway,
+    request: Request<B>,
+    client: Option<IpAddr>,
+) -> Response<Body> {
     let (head, _) = request.into_parts();
     let path = request_path::parse(head.uri.path());
     let host = host(&head);
@@ -104,13 +116,26 @@ pub(super) async fn answer<B>(gateway: &Gateway, request: Request<B>) -> Respons
                 let query = head.uri.query().unwrap_or_default().to_owned();
                 let (get, headers) = (!is_head, head.headers);
                 let call = Call { get, headers, path, raw_path, query, gateway: route.is_gateway() };
-                dispatch(gateway, route, site, &call).await
+                let response = dispatch(gateway, route, site, &call).await;
+                count_listener(gateway, &call, route, client, response.status());
+                response
             }
             Err(error) => respond::text(StatusCode::BAD_REQUEST, &error.to_string()),
         }
     };
     metrics::count(&gateway.content.metrics, route.label(), response.status());
     finish(gateway, route, is_head, response)
+}
+
+/// Whoever is given a media playlist listens; behind a proxy on this machine, the proxy's client.
+fn count_listener(gateway: &Gateway, call: &Call, route: Route, client: Option<IpAddr>, status: StatusCode) {
+    let given = call.get && (status.is_success() || status == StatusCode::NOT_MODIFIED);
+    let playlist = call.path.segments.last().is_some_and(|name| name == MEDIA_PLAYLIST);
+    let Some(client) = client.filter(|_| given && playlist && route.is_content()) else { return };
+    let forwarded = call.headers.get_all(FORWARDED_FOR).iter().next_back().filter(|_| client.is_loopback());
+    // A proxy appends the address that it saw; what stands before, its client has made up.
+    let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    gateway.content.health.heard_by(last.unwrap_or(client));
 }
 
 /// The host asked for: that of a proxy's client, of an address in full, or of the Host field.

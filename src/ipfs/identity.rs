@@ -56,6 +56,19 @@ impl Identity {
         self.keypair.public().to_peer_id()
     }
 
+    /// Signs `message`.
+    ///
+    /// # Errors
+    /// [`IpfsError::Sign`].
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, IpfsError> {
+        self.keypair.sign(message).map_err(|error| IpfsError::Sign(error.to_string()))
+    }
+
+    /// The public key, as protobuf `PublicKey` (libp2p specification, "Peer Ids and Keys").
+    pub fn public_key(&self) -> Vec<u8> {
+        self.keypair.public().encode_protobuf()
+    }
+
     /// The IPNS name: CIDv1 with codec libp2p-key in base36, `k51...` (IPNS specification, "IPNS Keys").
     pub fn ipns_name(&self) -> String {
         self.name().to_string()

@@ -6,6 +6,7 @@
 mod cache;
 pub mod content_path;
 pub mod dnslink;
+mod follow;
 mod network;
 pub mod publisher;
 pub mod resolver;
@@ -14,6 +15,7 @@ mod search;
 
 pub use content_path::{ContentPath, Root};
 pub use dnslink::{DnsLink, DnsLinkError, DnsLinks};
+pub use follow::Newest;
 pub use publisher::NamePublisher;
 pub use resolver::{Fresh, ResolveError, Resolver};
 pub use routing::{Judge, Routing, RoutingError, Verdict};

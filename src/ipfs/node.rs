@@ -1,12 +1,14 @@
 //! The node: repo, swarm, identity.
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use rust_ipfs::p2p::MultiaddrExt;
 use rust_ipfs::repo::Repo;
-use rust_ipfs::{Ipfs, Multiaddr};
+use rust_ipfs::{Ipfs, Multiaddr, PeerId};
 use skywave_swarm::{Mode, Network, Setup};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +85,19 @@ impl Node {
         addresses.sort();
         addresses.dedup();
         addresses.into_iter().map(|a| format!("{a}/p2p/{peer}")).collect()
+    }
+
+    /// Connects to those of the addresses' peers that are reached under any of theirs; addresses that cannot be dialled
+    /// are left out. Returns how many are connected. Offline, none.
+    pub async fn connect_to(&self, addresses: &[String]) -> usize {
+        let Some(network) = self.network() else { return 0 };
+        let mut peers: HashMap<Option<PeerId>, Vec<Multiaddr>> = HashMap::new();
+        for address in addresses.iter().filter_map(|address| address.parse::<Multiaddr>().ok()) {
+            peers.entry(address.peer_id()).or_default().push(address);
+        }
+        peers.remove(&Some(network.local_peer()));
+        let dials = peers.iter().map(|(peer, addresses)| network.dial_any(*peer, addresses));
+        join_all(dials).await.iter().filter(|dialled| dialled.is_ok()).count()
     }
 
     /// What connected peers ask this node for over bitswap, whether it is held or not; nothing when offline.

@@ -19,6 +19,7 @@ use multihash_codetable::{Code, MultihashDigest};
 use rust_ipfs::p2p::MultiaddrExt;
 use rust_ipfs::{Multiaddr, PeerId};
 use skywave_swarm::{Mode, Network, NetworkError};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -37,6 +38,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(600);
 const RENDEZVOUS_EVERY: Duration = Duration::from_secs(300);
 /// With fewer connections than this, peers of the last run, seeds and bootstrap peers are dialled.
 const FEW: usize = 4;
+/// Addresses of one peer that are remembered where they change.
+const MOST_ADDRESSES: usize = 32;
 /// Others who follow a topic that are dialled at a time.
 const MAX_FOLLOWERS: usize = 8;
 
@@ -49,6 +52,8 @@ pub struct Peers {
     addresses: BTreeMap<PeerId, BTreeSet<Multiaddr>>,
     /// Peers that the owner named.
     owners: BTreeSet<PeerId>,
+    /// Addresses of nodes to keep to, as they become known.
+    named: Option<watch::Receiver<Vec<String>>>,
     /// Others whose connections stay open.
     kept: BTreeSet<PeerId>,
     /// Topics, and when others who follow them are looked for again.
@@ -77,6 +82,7 @@ impl Peers {
             redial: Redial::new(FEW),
             addresses: BTreeMap::new(),
             owners: BTreeSet::new(),
+            named: None,
             kept: BTreeSet::new(),
             met: BTreeMap::new(),
             refresh_at: now,
@@ -99,6 +105,24 @@ impl Peers {
         Ok(peers)
     }
 
+    /// Keeps to the nodes of these addresses too, each ending in `/p2p/<peer id>`, as they become known: one that is lost
+    /// is dialled again within seconds.
+    pub fn keep_to(self, named: watch::Receiver<Vec<String>>) -> Self {
+        Self { named: Some(named), ..self }
+    }
+
+    async fn want_named(&mut self) {
+        let news = self.named.as_mut().filter(|named| named.has_changed().unwrap_or(false));
+        let Some(texts) = news.map(|named| named.borrow_and_update().clone()) else { return };
+        let addresses: Vec<Multiaddr> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+        for address in addresses {
+            let known = address.peer_id().and_then(|peer| self.addresses.get_mut(&peer));
+            // Addresses come and go over the months.
+            known.into_iter().filter(|known| known.len() >= MOST_ADDRESSES).for_each(BTreeSet::clear);
+            self.want(address.peer_id(), [address.address()], Wanted::Followed).await;
+        }
+    }
+
     async fn want(
         &mut self,
         peer: Option<PeerId>,
@@ -107,7 +131,7 @@ impl Peers {
     ) {
         let Some(peer) = peer.filter(|peer| *peer != self.network.local_peer()) else { return };
         let addresses: Vec<_> = addresses.into_iter().collect();
-        if wanted == Wanted::Always {
+        if wanted >= Wanted::Always {
             self.owners.insert(peer);
         }
         self.redial.want(peer, wanted);
@@ -132,6 +156,7 @@ impl Peers {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 _ = look.tick() => {
+                    self.want_named().await;
                     for (peer, addresses) in self.due() {
                         let network = self.network.clone();
                         dials.push(async move {

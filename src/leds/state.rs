@@ -73,18 +73,21 @@ pub enum Fault {
 }
 
 /// Each stage with the fault that its failure is.
-const FAULTS: [(&str, Fault); 15] = [
+const FAULTS: [(&str, Fault); 18] = [
     ("library", Fault::Music),
     ("player", Fault::Music),
     ("encoder", Fault::Encoder),
     ("hls", Fault::Encoder),
     ("publisher", Fault::Publisher),
+    ("relay", Fault::Publisher),
     ("retention", Fault::Publisher),
     ("http", Fault::Http),
     ("name", Fault::Ipfs),
     ("resolver", Fault::Ipfs),
     ("peers", Fault::Ipfs),
     ("mirror", Fault::Ipfs),
+    ("pins", Fault::Ipfs),
+    ("sync", Fault::Ipfs),
     ("archive", Fault::Archive),
     ("lending", Fault::Archive),
     ("leds", Fault::Leds),
@@ -159,7 +162,7 @@ fn power(report: &Report) -> Power {
 fn air(report: &Report) -> Air {
     match report.status {
         Status::Starting | Status::OffAir => Air::Off,
-        Status::OnAir | Status::Degraded if report.library.tracks == 0 => Air::NoMusic,
+        Status::OnAir | Status::Degraded if report.plays_ident() => Air::NoMusic,
         Status::OnAir => Air::On,
         Status::Degraded => Air::Degraded,
     }

@@ -1,73 +1,24 @@
-//! The part of kubo's RPC that a mirror needs (<https://docs.ipfs.tech/reference/kubo/rpc/>), over plain HTTP/1.1.
-
-mod endpoint;
-mod transfer;
-
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+//! The part of kubo's RPC that a mirror needs (<https://docs.ipfs.tech/reference/kubo/rpc/>).
 
 use bytes::Bytes;
 use cid::Cid;
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::{self, Stream};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, StreamBody};
-use hyper::body::Frame;
-use hyper::header;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::MirrorError;
-pub use endpoint::Endpoint;
-use transfer::Answer;
-
-/// How long a connection may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long nothing may move: no byte taken, none given.
-pub const STALL: Duration = Duration::from_secs(30);
-
-/// A connection to the mirror.
-pub trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for T {}
-
-/// Opens connections to the mirror.
-pub trait Connect: Send + Sync {
-    /// A fresh connection to `host`, which is a name or address with a port.
-    fn connect<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Pipe>>>;
-}
-
-/// Over the network, names by the system's resolver.
-#[derive(Debug, Clone, Copy)]
-pub struct Tcp;
-
-impl Connect for Tcp {
-    fn connect<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Pipe>>> {
-        Box::pin(async move {
-            let stream = TcpStream::connect(host).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn Pipe>)
-        })
-    }
-}
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-type Body = UnsyncBoxBody<Bytes, Cause>;
+use crate::http_client::{Answer, Body, Client, Method, Request, empty, escaped, streamed};
 
 /// A kubo, one connection a call.
 #[derive(Clone)]
 pub struct Kubo {
-    endpoint: Endpoint,
-    connect: Arc<dyn Connect>,
+    client: Client,
 }
 
 impl Kubo {
-    /// The kubo at `endpoint`.
-    pub fn new(endpoint: Endpoint, connect: Arc<dyn Connect>) -> Self {
-        Self { endpoint, connect }
+    /// The kubo that `client` reaches.
+    pub fn new(client: Client) -> Self {
+        Self { client }
     }
 
     /// Imports a CAR and pins `root`, which kubo does only when it has every block under it. It never asks the network
@@ -81,8 +32,8 @@ impl Kubo {
     {
         const OPERATION: &str = "dag/import";
         let (content_type, body) = multipart(car);
-        let answer = self.call(OPERATION, "?pin-roots=true&stats=false", Some(&content_type), body).await?;
-        for line in answer.lines(OPERATION)? {
+        let answer = self.call(OPERATION, "?pin-roots=true&stats=false", Some(content_type), body).await?;
+        for line in lines(OPERATION, &answer)? {
             let line = &line["Root"];
             if line["Cid"]["/"].as_str().and_then(|cid| cid.parse().ok()) == Some(root) {
                 return match line["PinErrorMsg"].as_str().unwrap_or_default() {
@@ -115,7 +66,7 @@ impl Kubo {
         let query = format!("?type=recursive&names=true&name={}", escaped(name));
         let answer = self.call(OPERATION, &query, None, empty()).await?;
         let mut roots = Vec::new();
-        for line in answer.lines(OPERATION)? {
+        for line in lines(OPERATION, &answer)? {
             // The filter is for names that contain the one asked for.
             let pins = line["Keys"].as_object().into_iter().flatten();
             let ours = pins.filter(|(_, pin)| pin["Name"] == name);
@@ -135,29 +86,18 @@ impl Kubo {
         }
     }
 
+    /// Every call is a POST.
     async fn call(
         &self,
         operation: &'static str,
         query: &str,
-        content_type: Option<&str>,
+        content_type: Option<String>,
         body: Body,
     ) -> Result<Answer, MirrorError> {
-        let host = self.endpoint.host();
-        let failed = |source| MirrorError::Connect { host: host.to_owned(), source };
-        let pipe = timeout(CONNECT_LIMIT, self.connect.connect(host)).await;
-        let pipe = pipe.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
-        let mut request = self.endpoint.request(operation, query);
-        if let Some(content_type) = content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
-        }
-        let http = |source: Cause| MirrorError::Http { operation, source };
-        let (progress, body) = transfer::watched(body);
-        let request = request.body(body).map_err(|error| http(error.into()))?;
-        let answer = transfer::exchange(pipe, request, &progress);
-        tokio::select! {
-            answer = answer => judge(operation, answer.map_err(http)?),
-            () = progress.stalled(STALL) => Err(MirrorError::Stalled { operation }),
-        }
+        let target = format!("/api/v0/{operation}{query}");
+        let request = Request { method: Method::Post, target, content_type, body };
+        let answer = self.client.send(request).await;
+        judge(operation, answer.map_err(|source| MirrorError::Exchange { operation, source })?)
     }
 }
 
@@ -165,24 +105,22 @@ fn judge(operation: &'static str, answer: Answer) -> Result<Answer, MirrorError>
     match answer.status {
         200 => Ok(answer),
         status @ (401 | 403) => Err(MirrorError::Unauthorized { operation, status }),
-        status => Err(MirrorError::Refused { operation, status, message: answer.message() }),
+        status => Err(MirrorError::Refused { operation, status, message: message(&answer) }),
     }
 }
 
-impl Answer {
-    /// The JSON documents of the body, one after another.
-    fn lines(&self, operation: &'static str) -> Result<Vec<Value>, MirrorError> {
-        let lines = serde_json::Deserializer::from_slice(&self.body).into_iter::<Value>();
-        let lines: Result<Vec<_>, _> = lines.collect();
-        lines.map_err(|error| MirrorError::Answer { operation, reason: format!("no JSON ({error})") })
-    }
+/// The JSON documents of the body, one after another.
+fn lines(operation: &'static str, answer: &Answer) -> Result<Vec<Value>, MirrorError> {
+    let lines = serde_json::Deserializer::from_slice(&answer.body).into_iter::<Value>();
+    let lines: Result<Vec<_>, _> = lines.collect();
+    lines.map_err(|error| MirrorError::Answer { operation, reason: format!("no JSON ({error})") })
+}
 
-    fn message(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body).into_owned();
-        let json = serde_json::from_str::<Value>(&text).ok();
-        let message = json.and_then(|json| json["Message"].as_str().map(str::to_owned));
-        shortened(message.as_deref().unwrap_or(text.trim()))
-    }
+fn message(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let json = serde_json::from_str::<Value>(&text).ok();
+    let message = json.and_then(|json| json["Message"].as_str().map(str::to_owned));
+    shortened(message.as_deref().unwrap_or(text.trim()))
 }
 
 fn shortened(text: &str) -> String {
@@ -201,32 +139,5 @@ where
     );
     let end = format!("\r\n--{boundary}--\r\n");
     let parts = stream::iter([Ok(Bytes::from(begin))]).chain(car).chain(stream::iter([Ok(Bytes::from(end))]));
-    let frames = parts.map(|part| part.map(Frame::data).map_err(Cause::from));
-    (format!("multipart/form-data; boundary={boundary}"), StreamBody::new(frames).boxed_unsync())
-}
-
-fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
-
-/// A query value: what is not plain goes as `%xx`.
-fn escaped(text: &str) -> String {
-    let mut query = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => query.push(byte.into()),
-            _ => query += &format!("%{byte:02X}"),
-        }
-    }
-    query
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn query_values_are_escaped() {
-        assert_eq!(escaped("skywave/k51 ä"), "skywave%2Fk51%20%C3%A4");
-    }
+    (format!("multipart/form-data; boundary={boundary}"), streamed(parts))
 }

@@ -1,10 +1,10 @@
 //! What stands in the stream tree: media, playlists, station.json, the index. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use super::index::{self, Head, Index};
+use super::index::{self, Head};
 use super::live_window::LiveWindow;
 use super::stream_tree::{self, Entry, StreamTree};
 use crate::ipfs::Block;
@@ -16,6 +16,8 @@ pub struct Contents<'a> {
     pub head: &'a Head,
     /// The segments.
     pub window: &'a LiveWindow,
+    /// The files of the index by their groups.
+    pub index: BTreeMap<u64, Block>,
     /// `stream.m3u8`.
     pub multivariant: Bytes,
     /// `station.json`.
@@ -26,7 +28,7 @@ pub struct Contents<'a> {
 
 impl Contents<'_> {
     /// The tree, and the blocks of it that are not media: playlists, `station.json`, the index, directories, root last.
-    pub fn tree(self, index: &mut Index) -> (StreamTree, Vec<Block>) {
+    pub fn tree(self) -> (StreamTree, Vec<Block>) {
         let (window, mut files, mut blocks) = (self.window, self.others, Vec::new());
         for (place, rendition) in self.head.renditions.iter().enumerate() {
             let name = &rendition.name;
@@ -41,8 +43,8 @@ impl Contents<'_> {
             let block = Block::raw(playlist.to_string());
             self.head.renditions.iter().for_each(|r| add(format!("{}/live.m3u8", r.name), block.clone()));
         }
-        for (group, block) in index.update(self.head, window) {
-            add(index::path(group), block.clone());
+        for (group, block) in self.index {
+            add(index::path(group), block);
         }
         add("stream.m3u8".into(), Block::raw(self.multivariant));
         add("station.json".into(), Block::raw(self.station));

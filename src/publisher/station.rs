@@ -27,8 +27,21 @@ pub struct Station {
     pub software: &'static str,
     /// Addresses of the node, each ending in `/p2p/<peer id>`.
     pub addresses: Vec<String>,
+    /// Nodes that serve the same stream, those with the fewest listeners first.
+    pub relays: Vec<Relay>,
     /// Where the stream is, from the root of the station's own HTTP server.
     pub hls: &'static str,
+}
+
+/// One relay in `station.json`. What it serves is worth nothing before it is checked against the signed tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Relay {
+    /// Its peer id.
+    pub peer: String,
+    /// URLs of its HTTP server, without a slash at the end.
+    pub http: Vec<String>,
+    /// Listeners that it counts.
+    pub listeners: u64,
 }
 
 /// One rendition in `station.json`.
@@ -55,6 +68,7 @@ impl Station {
             now_playing: None,
             software: concat!("skywave/", env!("CARGO_PKG_VERSION")),
             addresses: Vec::new(),
+            relays: Vec::new(),
             hls: "/live/stream.m3u8",
         }
     }

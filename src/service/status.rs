@@ -7,7 +7,7 @@ pub(super) fn words(report: &Report) -> String {
     let line = match report.status {
         Status::Starting => "starting".to_owned(),
         Status::OffAir => format!("off air: {}", report.off_air_reason.as_deref().unwrap_or("no audio")),
-        Status::OnAir if report.library.tracks == 0 && !report.library.scanning => {
+        Status::OnAir if report.plays_ident() && !report.library.scanning => {
             "on air, without music: the station ident plays".to_owned()
         }
         Status::OnAir => "on air".to_owned(),

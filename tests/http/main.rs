@@ -7,6 +7,7 @@ mod conformance;
 mod content;
 mod fetch;
 mod limits;
+mod listeners;
 #[path = "../support/loopback.rs"]
 mod loopback;
 #[path = "../support/name_network.rs"]

@@ -21,9 +21,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use skywave::http_client::{Connect, Pipe};
 use skywave::ipfs::car::Reader;
 use skywave::ipfs::traversal;
-use skywave::mirror::kubo::{Connect, Pipe};
 
 /// How it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl FakeKubo {
         address
     }
 
-    async fn serve(self: Arc<Self>, pipe: impl Pipe + 'static) {
+    pub async fn serve(self: Arc<Self>, pipe: impl Pipe + 'static) {
         let service = service_fn(move |request| {
             let kubo = self.clone();
             async move { kubo.answer(request).await }

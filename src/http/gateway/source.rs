@@ -15,9 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::config::GatewayConfig;
 use super::hot_blocks::HotBlocks;
-use super::providers;
 use crate::ipfs::unixfs::{BlockReader, DAG_PB, NotFetched, RAW, UnixFsError};
-use crate::ipfs::{Blocks, Network};
+use crate::ipfs::{Blocks, Network, providers};
 use crate::metrics::{LimitLabel, Metrics};
 
 /// What all requests share.

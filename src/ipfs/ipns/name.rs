@@ -24,7 +24,7 @@ pub fn same(one: &str, other: &str) -> bool {
 }
 
 /// The multihash of a key, which is its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Multihash<64>);
 
 impl From<Multihash<64>> for Name {
@@ -50,6 +50,11 @@ impl Name {
     /// The multihash of the public key: the bytes of its peer id.
     pub fn multihash(&self) -> &Multihash<64> {
         &self.0
+    }
+
+    /// The old spelling, which is that of a peer: `12D3KooW...`.
+    pub fn peer_id(&self) -> String {
+        Base::Base58Btc.encode(self.0.to_bytes())
     }
 
     /// Key of the record in the DHT and in libp2p fetch: `/ipns/` and the multihash (IPNS specification, "Routing

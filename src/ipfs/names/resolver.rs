@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
-use futures::stream::{BoxStream, SelectAll, StreamExt};
+use futures::stream::{BoxStream, FuturesUnordered, SelectAll, StreamExt};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, LONGEST_TTL, SHORTEST_TTL};
+use super::follow::{Follows, Newest};
 use super::search::Search;
 use super::{Judge, Routing, Verdict};
 use crate::clock::SharedClock;
@@ -29,6 +30,8 @@ const MOST_SEARCHES: usize = 16;
 const SEARCH_LIMIT: Duration = Duration::from_secs(20);
 /// How long a first valid record waits for a better one.
 const SEARCH_SETTLE: Duration = Duration::from_secs(2);
+/// How often it is looked which followed names are quiet.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often expired records are forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
@@ -70,6 +73,7 @@ struct Inner {
     clock: SharedClock,
     metrics: NameMetrics,
     cache: Mutex<Cache>,
+    follows: Follows,
     /// Searches under way, so that many who ask for one name cause one search.
     running: Mutex<HashMap<Name, RunningWeak>>,
     follow: mpsc::Sender<Name>,
@@ -91,6 +95,7 @@ impl Resolver {
             clock,
             metrics,
             cache: Mutex::new(Cache::new(MOST_NAMES)),
+            follows: Follows::default(),
             running: Mutex::new(HashMap::new()),
             follow,
         };
@@ -130,18 +135,42 @@ impl Resolver {
         Some(known)
     }
 
-    /// Listens to the topics of names that were resolved, until `cancel` fires.
+    /// Takes in a verified record of `name` that came another way than by its topic; `true` when it is better than what
+    /// was known.
+    pub fn offer(&self, name: &Name, record: Record) -> bool {
+        self.inner.offer(*name, record, self.inner.clock.unix_millis())
+    }
+
+    /// The best record of `name`, and each better one as it comes: by its topic, by [`Resolver::offer`], and, while none
+    /// comes, by searches. For as long as the receiver is there.
+    pub fn follow(&self, name: &Name) -> Newest {
+        let newest = self.inner.follows.begin(*name);
+        let known = self.inner.cache().get(name, std_now(), self.inner.clock.unix_millis());
+        known.iter().for_each(|known| self.inner.follows.tell(name, &known.record));
+        newest
+    }
+
+    /// Listens to the topics of names that were resolved, and searches for followed ones, until `cancel` fires.
     ///
     /// # Errors
     /// None.
     pub async fn run(&self, topics: &mut Topics, cancel: CancellationToken) -> Result<(), Infallible> {
-        let mut expire = interval(EXPIRE_EVERY);
+        let (mut expire, mut look) = (interval(EXPIRE_EVERY), interval(LOOK_EVERY));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut searches = FuturesUnordered::new();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 Some(name) = topics.wanted.recv() => self.inner.listen(topics, name),
                 // What the judge accepted is in the cache already.
                 Some(_) = topics.messages.next(), if !topics.messages.is_empty() => {}
+                Some(_) = searches.next(), if !searches.is_empty() => {}
+                _ = look.tick() => {
+                    // Names that are followed stay among the topics, whoever resolves what else.
+                    self.inner.follows.names().into_iter().for_each(|name| self.inner.listen(topics, name));
+                    let due = self.inner.follows.due();
+                    searches.extend(due.into_iter().filter_map(|name| self.join_search(name).ok()));
+                }
                 _ = expire.tick() => {
                     let now = self.inner.clock.unix_millis();
                     self.inner.cache().expire(now);
@@ -180,8 +209,8 @@ impl Inner {
         };
         let found = search.best(|record| record.check_time(self.clock.unix_millis())).await;
         let (now, unix) = (std_now(), self.clock.unix_millis());
+        let better = found.is_some_and(|record| self.offer(name, record, unix));
         let mut cache = self.cache();
-        let better = found.is_some_and(|record| cache.offer(name, record, now, unix));
         if !better {
             cache.confirm(&name, now);
         }
@@ -193,6 +222,16 @@ impl Inner {
         };
         NameMetrics::count(&self.metrics.resolves, outcome);
         known.map(|known| known.record).ok_or_else(|| ResolveError::NotFound { name: name.to_string() })
+    }
+
+    /// Takes in a verified record; `true` when it is better than what was known.
+    fn offer(&self, name: Name, record: Record, unix_millis: i64) -> bool {
+        let mut cache = self.cache();
+        let better = cache.offer(name, record, std_now(), unix_millis);
+        let known = cache.get(&name, std_now(), unix_millis).filter(|_| better);
+        drop(cache);
+        known.iter().for_each(|known| self.follows.tell(&name, &known.record));
+        better
     }
 
     fn fresh(&self, name: &Name) -> Option<Fresh> {
@@ -231,7 +270,7 @@ impl Inner {
             inner.metrics.gossip_received.inc();
             let unix = inner.clock.unix_millis();
             let record = Record::verify_at(&name, message, unix);
-            match record.map(|record| inner.cache().offer(name, record, std_now(), unix)) {
+            match record.map(|record| inner.offer(name, record, unix)) {
                 Ok(true) => Verdict::Accept,
                 Ok(false) => {
                     inner.metrics.refuse("gossip", "older");

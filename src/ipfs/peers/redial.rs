@@ -9,6 +9,8 @@ use crate::supervisor::backoff::Backoff;
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Longest delay: a peer that comes back is found again within it.
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
+/// The same for a station that is followed: it is heard again within a segment or two.
+const FOLLOWED_DELAY: Duration = Duration::from_secs(4);
 /// Dials that may be on their way at once.
 pub const MAX_DIALS: usize = 8;
 
@@ -21,6 +23,14 @@ pub enum Wanted {
     Neighbour,
     /// Named by the owner.
     Always,
+    /// The station that this node follows.
+    Followed,
+}
+
+impl Wanted {
+    fn backoff(self) -> Backoff {
+        Backoff::new(FIRST_DELAY, if self == Self::Followed { FOLLOWED_DELAY } else { LONGEST_DELAY })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -49,13 +59,15 @@ impl<P: Ord + Clone> Redial<P> {
     pub fn want(&mut self, peer: P, wanted: Wanted) {
         let fresh = || Target {
             wanted,
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            backoff: wanted.backoff(),
             due: Duration::ZERO,
             dialling: false,
             connected: false,
         };
         let target = self.targets.entry(peer).or_insert_with(fresh);
-        target.wanted = target.wanted.max(wanted);
+        if wanted > target.wanted {
+            (target.wanted, target.backoff) = (wanted, wanted.backoff());
+        }
     }
 
     /// Forgets the neighbours that `still_there` denies.
@@ -153,6 +165,23 @@ mod tests {
         assert!(redial.due(second * 9, 0, |_| false, || 1.0).is_empty(), "it is being dialled");
         redial.begin_anew();
         assert_eq!(redial.due(second * 9, 0, |_| false, || 1.0), ["owner"]);
+    }
+
+    #[test]
+    fn a_station_that_is_followed_is_dialled_again_within_seconds_however_long_it_was_gone() {
+        let mut redial = Redial::new(0);
+        redial.want("origin", Wanted::Neighbour);
+        redial.want("origin", Wanted::Followed);
+        redial.keep_neighbours(|_| false);
+        let (mut now, mut dials) = (Duration::ZERO, 0);
+        while now < Duration::from_secs(600) {
+            now += Duration::from_secs(1);
+            for peer in redial.due(now, 9, |_| false, || 1.0) {
+                redial.ended(&peer, now, false, 1.0);
+                dials += 1;
+            }
+        }
+        assert!((140..160).contains(&dials), "{dials} dials in ten minutes");
     }
 
     proptest! {

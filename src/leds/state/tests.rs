@@ -103,6 +103,18 @@ async fn without_music_the_air_light_beats_also_where_something_is_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_has_no_music_of_its_own_and_shows_an_origin_that_is_gone() {
+    let health = well();
+    health.set_library(LibraryHealth::default());
+    health.set_follows("k51");
+    assert_eq!(seen(&health).patterns(), [Pattern::Solid; 3]);
+    health.set_notice("origin", "the origin is unreachable");
+    assert_eq!(seen(&health).patterns(), [Pattern::Code(9), Pattern::Solid, Pattern::Slow]);
+    health.set_off_air("waiting for the origin");
+    assert_eq!(seen(&health).patterns(), [Pattern::Code(9), Pattern::Solid, Pattern::Off]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn updating_is_shown_over_faults_and_shutting_down_over_all() {
     let health = well();
     health.stage("http", None).failed("port taken");

@@ -1,4 +1,4 @@
-//! Peers that have what a client asks for, by the DHT.
+//! Peers that have what is asked for, by the DHT.
 
 use std::collections::HashSet;
 
@@ -6,16 +6,16 @@ use cid::Cid;
 use futures::future;
 use futures::stream::{self, SelectAll, StreamExt};
 
-use crate::ipfs::Network;
+use super::Network;
 
-/// Peers that are dialled for one request, and so connections that a client can make the station open.
+/// Peers that are dialled for one question, and so connections that a client can make the station open.
 const MOST_DIALS: usize = 8;
 
 /// Dials at the same time.
 const DIALS_AT_ONCE: usize = 4;
 
 /// Connects to peers that say they have `cid` or its `root`, until nobody else is known. Dropped, it ends.
-pub(super) async fn connect(network: &Network, root: Cid, cid: Cid) {
+pub async fn connect(network: &Network, root: Cid, cid: Cid) {
     let keys: HashSet<_> = [root, cid].iter().map(|cid| cid.hash().to_bytes()).collect();
     let mut found = SelectAll::new();
     for key in keys {

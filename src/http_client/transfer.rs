@@ -8,20 +8,15 @@ use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::header::{DATE, RETRY_AFTER};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Body, Cause, Pipe};
+use super::{Answer, Body, Cause, Pipe, retry_after};
 
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-
-/// What came back.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Bytes,
-}
 
 /// When something moved last.
 #[derive(Clone)]
@@ -66,9 +61,11 @@ pub(super) async fn exchange(
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
+    let field = |name| response.headers().get(name)?.to_str().ok();
+    let retry_after = field(RETRY_AFTER).and_then(|value| retry_after::delay(value, field(DATE)));
     progress.moved();
     let body = whole(response.into_body(), progress).await?;
-    Ok(Answer { status, body })
+    Ok(Answer { status, retry_after, body })
 }
 
 async fn whole(mut incoming: Incoming, progress: &Progress) -> Result<Bytes, Cause> {
