@@ -273,6 +273,8 @@ impl Relay {
             following.airtimes.arrived(newest, self.millis_at(heard.at));
         }
         following.note_announced(heard.at);
+        let now = Instant::now();
+        following.take_turns(now, self.millis_at(now), fastrand::f64);
         following.read_at.get_or_insert_with(Instant::now);
         self.adopt(following, &tree).await?;
         following.tree = Some(tree);

@@ -101,6 +101,7 @@ const PURE: [&str; 58] = [
     "sync/intake.rs",
     "sync/merge.rs",
     "sync/message.rs",
+    "sync/neighbours.rs",
     "sync/relays.rs",
     "sync/token_bucket.rs",
 ];

@@ -24,6 +24,12 @@ const VERSION: u32 = 1;
 /// First and longest rest of a block that nobody sent.
 const RESTS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(8)];
 
+/// Over how long relays spread their asking for a block: this part of the time that is left until its airtime, and no
+/// longer than so; where less than so would be left, they ask at once.
+const AHEAD_PER_TURN: u32 = 8;
+const LONGEST_TURN: Duration = Duration::from_secs(4);
+const SHORTEST_TURN: Duration = Duration::from_millis(500);
+
 /// Where a relay stands.
 #[derive(Debug, Default)]
 pub struct Following {
@@ -46,12 +52,18 @@ pub struct Following {
     /// When each block was announced that is not held yet.
     pub(super) announced: HashMap<Cid, Instant>,
     resting: HashMap<Cid, Rest>,
+    /// Segments from this number on are new.
+    turns_from: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Rest {
     until: Instant,
     backoff: Backoff,
+}
+
+fn rests() -> Backoff {
+    Backoff::new(RESTS[0], RESTS[1])
 }
 
 /// What is written down.
@@ -180,6 +192,25 @@ impl Following {
         }
     }
 
+    /// Has each block that is announced from now on wait for a turn of its own: where all relays asked at once, only the
+    /// origin could have it, and would send it to each of them. What is due soon, and what others have had for a while,
+    /// does not wait. `chance` is uniform in `0.0..1.0`, for each block anew.
+    pub(super) fn take_turns(&mut self, now: Instant, now_ms: i64, mut chance: impl FnMut() -> f64) {
+        let first =
+            self.turns_from.replace(self.window.segments().next_back().map_or(0, |segment| segment.n) + 1);
+        let Some(first) = first else { return };
+        let (window, airtimes, resting) = (&self.window, &self.airtimes, &mut self.resting);
+        for segment in window.segments().filter(|segment| segment.n >= first) {
+            let ahead = airtimes.due(segment.n).map_or(0, |due| due.saturating_sub(now_ms));
+            let ahead = Duration::from_millis(u64::try_from(ahead).unwrap_or(0));
+            let spread = (ahead / AHEAD_PER_TURN).min(LONGEST_TURN);
+            for entry in segment.media.iter().filter(|_| spread > SHORTEST_TURN) {
+                let turn = || Rest { until: now + spread.mul_f64(chance()), backoff: rests() };
+                resting.entry(entry.cid).or_insert_with(turn);
+            }
+        }
+    }
+
     /// Length of a segment; the longest of ours before a tree was read.
     pub(super) fn segment(&self) -> Duration {
         let samples = self.window.head().map_or(184_320, |head| head.segment_samples);
@@ -188,7 +219,7 @@ impl Following {
 
     /// A block that nobody sent rests, longer each time.
     pub(super) fn rest(&mut self, cid: Cid) {
-        let fresh = || Rest { until: Instant::now(), backoff: Backoff::new(RESTS[0], RESTS[1]) };
+        let fresh = || Rest { until: Instant::now(), backoff: rests() };
         let rest = self.resting.entry(cid).or_insert_with(fresh);
         rest.until = Instant::now() + rest.backoff.next(fastrand::f64());
     }
@@ -212,5 +243,68 @@ impl Following {
     pub(super) fn settle(&mut self, cid: &Cid) -> Option<Instant> {
         self.resting.remove(cid);
         self.announced.remove(cid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipfs::Block;
+    use crate::publisher::index::{Group, Head, IndexedRendition, IndexedSegment};
+    use crate::publisher::stream_tree::Entry;
+    use crate::relay::window::Signed;
+
+    fn entry(text: String) -> Entry {
+        Entry::from(&Block::raw(text))
+    }
+
+    fn segment(n: u64) -> IndexedSegment {
+        IndexedSegment {
+            n,
+            unix_ms: n as i64 * 3_840,
+            program_date_time_ms: n as i64 * 3_840,
+            samples: 184_320,
+            discontinuity: false,
+            discontinuity_sequence: 0,
+            media: vec![entry(format!("{n}"))],
+            now_playing: None,
+        }
+    }
+
+    /// What is on air is `newest`, and announced is all up to `last`.
+    fn hear(following: &mut Following, newest: u64, last: u64) {
+        let renditions = vec![IndexedRendition { name: "lofi".into(), init: entry("init".into()) }];
+        let head = Head { target_duration: 4, playlist_segments: 16, segment_samples: 184_320, renditions };
+        let group = Group { head: head.clone(), segments: (0..=last).map(segment).collect() };
+        let groups = [(0, (Block::raw("group"), group))].into();
+        following.window.take_in(&Signed { head, groups, oldest: 0, newest });
+        following.learn();
+        following.airtimes.arrived(newest, (newest as i64 + 1) * 3_840);
+        following.take_turns(Instant::now(), (newest as i64 + 1) * 3_840, || 1.0);
+    }
+
+    fn rest_of(following: &Following, n: u64) -> Option<Duration> {
+        let rest = following.resting.get(&segment(n).media[0].cid)?;
+        Some(rest.until.saturating_duration_since(Instant::now()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_announced_far_ahead_of_air_waits_for_its_turn_and_nothing_else_does() {
+        let mut following = Following::default();
+        hear(&mut following, 0, 13);
+        assert!((0..=13).all(|n| rest_of(&following, n).is_none()), "a relay that comes takes what there is");
+        hear(&mut following, 1, 14);
+        assert_eq!(rest_of(&following, 14), Some(LONGEST_TURN));
+        assert!(following.rests(&segment(14).media[0].cid) && rest_of(&following, 13).is_none());
+        hear(&mut following, 11, 15);
+        assert_eq!(
+            rest_of(&following, 15),
+            Some(Duration::from_millis(4 * 3_840 / 8)),
+            "less time, less of it"
+        );
+        let mut following = Following::default();
+        hear(&mut following, 0, 1);
+        hear(&mut following, 1, 2);
+        assert_eq!(rest_of(&following, 2), None, "with no lead to speak of");
     }
 }
