@@ -167,8 +167,10 @@ impl Appliance {
         let restored = restore::restore_relay(parts.config, &parts.node, &parts.clock, &name).await?;
         let mut wiring = Wiring::new(&parts);
         let Relayed { content, names, sync, origin } = wiring.relay(&parts, name, restored);
-        let peers = peers.map(|peers| peers.keep_to(origin));
+        let (named_sender, named) = watch::channel(Vec::new());
+        let peers = peers.map(|peers| peers.keep_to(named));
         let started = wiring.outside(&parts, bound, content, sync, peers);
+        wiring.keep_together(&parts, origin, named_sender, started.sync.as_ref());
         wiring.follow_conditions(&parts);
         wiring.button_and_leds(&parts, None);
         Ok(Self::started(parts, wiring, started, names, None))

@@ -9,6 +9,7 @@ mod announcement;
 pub mod intake;
 pub mod merge;
 pub mod message;
+pub mod neighbours;
 pub mod relays;
 pub mod token_bucket;
 

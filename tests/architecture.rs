@@ -106,6 +106,7 @@ const PURE: [&str; 62] = [
     "sync/intake.rs",
     "sync/merge.rs",
     "sync/message.rs",
+    "sync/neighbours.rs",
     "sync/relays.rs",
     "sync/token_bucket.rs",
 ];

@@ -206,7 +206,7 @@ export class Feed {
     if (!this.chain) this.tell(this.why ?? 'this server does not say which station it is');
     if (!this.chain) return false;
     const due = this.now() - this.askedAt > ASK_AGAIN_MS;
-    if (this.chain.head === null && due) await this.refresh();
+    if (this.chain.head === null && (due || this.refreshing)) await this.refresh();
     return this.chain.head !== null;
   }
 
@@ -264,9 +264,13 @@ export class Feed {
     const options = { limit: MAX_PLAYLIST_BYTES, signal, on };
     if (!(await this.isProven())) return this.text(await this.ownAlone(path, options));
     const answer = await this.moving(path, options);
-    const newest = this.advance(newestOf(this.text(answer)));
-    const proof = await this.proof(newest);
+    const newest = this.steady(newestOf(this.text(answer)));
+    const proof = await this.proof(newest).catch((error) => {
+      this.fails(answer.source);
+      throw error;
+    });
     if (!proof) return this.text(await this.ownAlone(path, options));
+    if (newest !== this.position.n) Object.assign(this.position, { n: newest, at: this.now() });
     const segments = await this.listed(newest, proof);
     if (!this.chain.knows(newest + AHEAD)) this.refresh().catch(() => {});
     if (!segments[0].media.has(rendition)) throw new TransferError(`the station has no rendition ${rendition}`, 404);
@@ -277,19 +281,22 @@ export class Feed {
     return new TextDecoder().decode(bytes);
   }
 
-  /** The playlist of the first server, unless it stands still and another one does not. */
+  /** The playlist of the first server, unless it stands still, or hurries, and another one does not. */
   async moving(path, options) {
     const check = (bytes) => {
       if (newestOf(this.text({ bytes })) === null) throw new TransferError('a playlist without segments');
       return null;
     };
     const first = await this.get(path, { ...options, check });
-    const stood = this.now() - this.position.at;
-    const isStill = newestOf(this.text(first)) <= this.position.n && stood > STANDS_STILL * this.segmentMs();
+    const [n, { n: before, at }] = [newestOf(this.text(first)), this.position];
+    const passed = (this.now() - at) / this.segmentMs();
+    const isStill = n <= before && passed > STANDS_STILL;
+    const hurries = before >= 0 && n > before + passed + BEHIND;
     const others = this.sources.order().filter((source) => source !== first.source && !this.sources.isResting(source));
-    if (!isStill || !others.length) return first;
+    if (!(isStill || hurries) || !others.length) return first;
     const second = await this.get(path, { ...options, check, among: others }).catch(() => null);
-    if (!second || newestOf(this.text(second)) <= this.position.n) return first;
+    const other = second && newestOf(this.text(second));
+    if (!second || (isStill ? other <= before : other >= n - BEHIND)) return first;
     this.fails(first.source);
     return second;
   }
@@ -299,10 +306,8 @@ export class Feed {
   }
 
   /** The number to list up to: never back by the little that one server is behind another. */
-  advance(newest) {
-    if (newest < this.position.n && this.position.n - newest <= BEHIND) return this.position.n;
-    if (newest !== this.position.n) Object.assign(this.position, { n: newest, at: this.now() });
-    return newest;
+  steady(newest) {
+    return newest < this.position.n && this.position.n - newest <= BEHIND ? this.position.n : newest;
   }
 
   /** The segments up to `newest` without a gap, oldest first, as many as a playlist lists. */
@@ -322,6 +327,7 @@ export class Feed {
     const options = { limit: MAX_INIT_BYTES, signal, on };
     const proven = await this.isProven();
     const inits = proven ? await this.readable(() => this.chain.inits(rendition, this.block)) : null;
+    if (!inits?.length && proven && !this.unprovenOwn) throw new TransferError(`the station’s init segment of ${rendition} is not known`);
     if (!inits?.length) return (await this.ownAlone(path, options)).bytes;
     const known = async (bytes) => {
       const digest = await this.hashing.sha256(bytes);

@@ -103,6 +103,27 @@ mod sync {
     pub mod token_bucket;
 }
 
+/// `src/http_client`.
+#[path = "../../src/http_client"]
+mod http_client {
+    mod retry_after;
+
+    pub(crate) fn delay(value: &str, date: Option<&str>) -> Option<std::time::Duration> {
+        retry_after::delay(value, date)
+    }
+}
+
+/// `src/pins`.
+#[path = "../../src/pins"]
+pub mod pins {
+    mod pin_status;
+
+    #[path = "../../fuzz/src/pin_status.rs"]
+    mod input;
+
+    pub use input::run;
+}
+
 /// `src/publisher`.
 #[path = "../../src/publisher"]
 pub mod publisher {

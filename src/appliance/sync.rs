@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::wiring::{Parts, Wiring};
 use crate::ipfs::ipns::Name;
-use crate::sync::{self, Part, SyncHandle, SyncParts};
+use crate::sync::{self, Part, SyncHandle, SyncParts, neighbours};
 
 /// How often the machine's addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -49,6 +49,36 @@ impl Wiring {
             async move { stage.run(cancel).await }
         });
         Some(handle)
+    }
+
+    /// Whom a relay keeps to: the origin's node, and a few other relays, so that it is not the origin alone who sends.
+    pub(super) fn keep_together(
+        &mut self,
+        parts: &Parts<'_>,
+        mut origin: watch::Receiver<Vec<String>>,
+        named: watch::Sender<Vec<String>>,
+        sync: Option<&SyncHandle>,
+    ) {
+        let (own, state) = (parts.node.identity().name(), sync.map(|sync| sync.state.clone()));
+        self.spawn("neighbours", |cancel| async move {
+            let mut every = tokio::time::interval(LOOK_EVERY);
+            loop {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    Ok(()) = origin.changed() => {}
+                    _ = every.tick() => {}
+                }
+                let mut now = origin.borrow_and_update().clone();
+                let known = state.as_ref().map(|state| state.borrow().clone());
+                now.extend(known.iter().flat_map(|state| neighbours::addresses(&own, state)));
+                named.send_if_modified(|before| {
+                    *before != now && {
+                        *before = now;
+                        true
+                    }
+                });
+            }
+        });
     }
 
     /// The URLs under which listeners reach this node; a board gets its address a moment after its start.

@@ -54,6 +54,8 @@ pub struct Peers {
     owners: BTreeSet<PeerId>,
     /// Addresses of nodes to keep to, as they become known.
     named: Option<watch::Receiver<Vec<String>>>,
+    /// Those nodes, the owner's peers left out.
+    followed: BTreeSet<PeerId>,
     /// Others whose connections stay open.
     kept: BTreeSet<PeerId>,
     /// Topics, and when others who follow them are looked for again.
@@ -83,6 +85,7 @@ impl Peers {
             addresses: BTreeMap::new(),
             owners: BTreeSet::new(),
             named: None,
+            followed: BTreeSet::new(),
             kept: BTreeSet::new(),
             met: BTreeMap::new(),
             refresh_at: now,
@@ -105,8 +108,8 @@ impl Peers {
         Ok(peers)
     }
 
-    /// Keeps to the nodes of these addresses too, each ending in `/p2p/<peer id>`, as they become known: one that is lost
-    /// is dialled again within seconds.
+    /// Keeps to the nodes of these addresses too, each ending in `/p2p/<peer id>`, as long as they are named: one that is
+    /// lost is dialled again within seconds.
     pub fn keep_to(self, named: watch::Receiver<Vec<String>>) -> Self {
         Self { named: Some(named), ..self }
     }
@@ -115,11 +118,26 @@ impl Peers {
         let news = self.named.as_mut().filter(|named| named.has_changed().unwrap_or(false));
         let Some(texts) = news.map(|named| named.borrow_and_update().clone()) else { return };
         let addresses: Vec<Multiaddr> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+        let named: BTreeSet<_> = addresses.iter().filter_map(MultiaddrExt::peer_id).collect();
+        self.forget_followed(&named);
+        self.followed.extend(named.difference(&self.owners).copied().collect::<Vec<_>>());
         for address in addresses {
             let known = address.peer_id().and_then(|peer| self.addresses.get_mut(&peer));
             // Addresses come and go over the months.
             known.into_iter().filter(|known| known.len() >= MOST_ADDRESSES).for_each(BTreeSet::clear);
             self.want(address.peer_id(), [address.address()], Wanted::Followed).await;
+        }
+    }
+
+    /// Lets go of those who are not named any more, so that relays that came and went are not dialled for ever.
+    fn forget_followed(&mut self, named: &BTreeSet<PeerId>) {
+        let gone: Vec<_> = self.followed.difference(named).copied().collect();
+        for peer in gone {
+            self.followed.remove(&peer);
+            self.owners.remove(&peer);
+            self.redial.forget(&peer);
+            self.addresses.remove(&peer);
+            self.network.keep(peer, false);
         }
     }
 

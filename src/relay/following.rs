@@ -60,6 +60,10 @@ struct Rest {
     backoff: Backoff,
 }
 
+fn rests() -> Backoff {
+    Backoff::new(RESTS[0], RESTS[1])
+}
+
 /// What is written down.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Catalogue {
@@ -184,12 +188,19 @@ impl Following {
         self.window.segments().for_each(|segment| self.airtimes.learn(segment));
     }
 
-    /// Notes since when the blocks ahead of air are announced. What was announced before the relay came is left out.
+    /// Notes since when the blocks ahead of air are announced. What was announced before the relay came, when no number
+    /// on air was known yet, is left out.
     ///
-    /// Where `others` may have a block too, each relay waits for it by chance up to 5 s, and for a small part of the time
-    /// that there is: whoever comes later gets it from those who came before, and not all of them from the station.
-    pub(super) fn note_announced(&mut self, at: Instant, now_ms: i64, others: bool) {
-        let Some(newest) = self.tree.as_ref().map(|tree| tree.signed.newest) else { return };
+    /// Where others may have a block too, each relay waits for it by `chance` (0 to 1) up to 5 s, and for a small part of
+    /// the time that there is: whoever comes later gets it from those who came before, and not all from the station.
+    pub(super) fn note_announced(
+        &mut self,
+        newest: Option<u64>,
+        at: Instant,
+        now_ms: i64,
+        chance: Option<fn() -> f64>,
+    ) {
+        let Some(newest) = newest else { return };
         for (n, cid) in self.window.missing_from(newest + 1) {
             if self.announced.contains_key(&cid) {
                 continue;
@@ -197,9 +208,9 @@ impl Following {
             self.announced.insert(cid, at);
             let left = self.airtimes.due(n).map_or(0, |due| due.saturating_sub(now_ms));
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            if others {
-                let until = Instant::now() + SPREAD.min(left / SPREAD_PART).mul_f64(fastrand::f64());
-                self.resting.insert(cid, Rest { until, backoff: Backoff::new(RESTS[0], RESTS[1]) });
+            if let Some(chance) = chance {
+                let until = Instant::now() + SPREAD.min(left / SPREAD_PART).mul_f64(chance());
+                self.resting.insert(cid, Rest { until, backoff: rests() });
             }
         }
     }
@@ -219,7 +230,7 @@ impl Following {
 
     /// A block that nobody sent rests, longer each time.
     pub(super) fn rest(&mut self, cid: Cid) {
-        let fresh = || Rest { until: Instant::now(), backoff: Backoff::new(RESTS[0], RESTS[1]) };
+        let fresh = || Rest { until: Instant::now(), backoff: rests() };
         let rest = self.resting.entry(cid).or_insert_with(fresh);
         rest.until = Instant::now() + rest.backoff.next(fastrand::f64());
     }
@@ -243,5 +254,63 @@ impl Following {
     pub(super) fn settle(&mut self, cid: &Cid) -> Option<Instant> {
         self.resting.remove(cid);
         self.announced.remove(cid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipfs::Block;
+    use crate::publisher::index::{Group, Head, IndexedRendition, IndexedSegment};
+    use crate::publisher::stream_tree::Entry;
+    use crate::relay::window::Signed;
+
+    fn entry(text: String) -> Entry {
+        Entry::from(&Block::raw(text))
+    }
+
+    fn segment(n: u64) -> IndexedSegment {
+        IndexedSegment {
+            n,
+            unix_ms: n as i64 * 3_840,
+            program_date_time_ms: n as i64 * 3_840,
+            samples: 184_320,
+            discontinuity: false,
+            discontinuity_sequence: 0,
+            media: vec![entry(format!("{n}"))],
+            now_playing: None,
+        }
+    }
+
+    /// What is on air is `newest`, before it was `known`; announced is all up to `last`.
+    fn hear(following: &mut Following, known: Option<u64>, newest: u64, last: u64) {
+        let renditions = vec![IndexedRendition { name: "lofi".into(), init: entry("init".into()) }];
+        let head = Head { target_duration: 4, playlist_segments: 16, segment_samples: 184_320, renditions };
+        let group = Group { head: head.clone(), segments: (0..=last).map(segment).collect() };
+        let groups = [(0, (Block::raw("group"), group))].into();
+        following.window.take_in(&Signed { head, groups, oldest: 0, newest });
+        following.learn();
+        following.airtimes.arrived(newest, (newest as i64 + 1) * 3_840);
+        let now_ms = (newest as i64 + 1) * 3_840;
+        following.note_announced(known, Instant::now(), now_ms, Some(|| 1.0));
+    }
+
+    fn rest_of(following: &Following, n: u64) -> Option<Duration> {
+        let rest = following.resting.get(&segment(n).media[0].cid)?;
+        Some(rest.until.saturating_duration_since(Instant::now()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_announced_far_ahead_of_air_waits_for_its_turn_and_nothing_else_does() {
+        let mut following = Following::default();
+        hear(&mut following, None, 0, 13);
+        assert!((0..=13).all(|n| rest_of(&following, n).is_none()), "a relay that comes takes what there is");
+        (1..=13).for_each(|n| following.window.hold(segment(n).media[0].cid));
+        hear(&mut following, Some(0), 1, 14);
+        assert_eq!(rest_of(&following, 14), Some(SPREAD));
+        assert!(following.rests(&segment(14).media[0].cid) && rest_of(&following, 13).is_none());
+        hear(&mut following, Some(1), 11, 15);
+        let left = Duration::from_millis(3 * 3_840);
+        assert_eq!(rest_of(&following, 15), Some(left / SPREAD_PART), "less time, less of it");
     }
 }

@@ -100,7 +100,9 @@ impl Relay {
             following.airtimes.arrived(newest, self.millis_at(heard.at));
         }
         let now_ms = self.millis_at(Instant::now());
-        following.note_announced(heard.at, now_ms, self.source.peers() > 1);
+        let known = following.tree.as_ref().map(|before| before.signed.newest);
+        let chance = (self.source.peers() > 1).then_some(fastrand::f64 as fn() -> f64);
+        following.note_announced(known, heard.at, now_ms, chance);
         following.read_at.get_or_insert_with(Instant::now);
         self.adopt(following, &tree).await?;
         following.tree = Some(tree);

@@ -70,6 +70,11 @@ impl<P: Ord + Clone> Redial<P> {
         }
     }
 
+    /// Wants no connection to `peer` any more. A dial that is on its way ends unheard.
+    pub fn forget(&mut self, peer: &P) {
+        self.targets.remove(peer);
+    }
+
     /// Forgets the neighbours that `still_there` denies.
     pub fn keep_neighbours(&mut self, still_there: impl Fn(&P) -> bool) {
         self.targets.retain(|peer, target| target.wanted != Wanted::Neighbour || still_there(peer));

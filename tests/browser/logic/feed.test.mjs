@@ -86,6 +86,11 @@ describe('a stream whose station signs an index', () => {
     assert.equal(servers[OWN].asked.filter((path) => path.startsWith('/ipfs/')).length, 4, 'root, index, two groups');
   });
 
+  it('is proven to everybody who asks at once', async () => {
+    const { feed } = setUp({ strict: true });
+    assert.deepEqual(await Promise.all([feed.isProven(), feed.isProven(), feed.isProven()]), [true, true, true]);
+  });
+
   it('goes on when the index grows', async () => {
     const { feed, station, servers } = setUp();
     await segment(feed, 140);
@@ -244,6 +249,34 @@ describe('a server that is gone', () => {
     assert.equal((await list(feed)).at(-1), 140);
     servers[A].newest = 130;
     assert.equal((await list(feed)).at(-1), 130);
+  });
+
+  it('or lists what the station has not announced, or hurries ahead of the others, is left', async () => {
+    for (const newest of [9_999, 150]) {
+      const { feed, servers, play, sources, source } = setUp();
+      await list(feed);
+      servers[A].newest = newest;
+      play(A);
+      assert.equal((await list(feed)).at(-1), 140);
+      assert.notEqual(sources.current, source(A));
+    }
+    const { feed, servers, play, sources, source } = setUp();
+    servers[A].newest = 9_999;
+    play(A);
+    await assert.rejects(list(feed), /has not announced/, 'without anything to go by');
+    assert.notEqual(sources.current, source(A));
+    assert.equal((await list(feed)).at(-1), 140);
+  });
+
+  it('or jumps as the others do is not left', async () => {
+    const { feed, servers, play, sources, source, station } = setUp();
+    await list(feed);
+    station.to = 300;
+    station.publish();
+    for (const base of [OWN, A, B]) servers[base].newest = 290;
+    play(A);
+    assert.equal((await list(feed)).at(-1), 290);
+    assert.equal(sources.current, source(A));
   });
 
   it('or stands still is left for one that goes on', async () => {

@@ -1,0 +1,112 @@
+//! What relays cost their origin: its bytes, and how long a relay waits for a block, by the number of relays. Figures and
+//! method: docs/scale.md.
+//!
+//! `cargo bench --bench relays -- [relays ...]`, as root, prints a Markdown table. Every node is a program of its own in a
+//! network namespace of its own, and the bytes are those of IP packets on its line. The lines neither delay nor lose.
+//! SKYWAVE_BIN names another build to be measured.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a bench talks to whoever runs it"
+)]
+
+#[path = "../tests/support"]
+#[allow(unused_imports, reason = "their unit tests run with the tests, not here")]
+mod support {
+    pub(crate) mod checker;
+    pub(crate) mod http_client;
+    pub(crate) mod lab;
+    pub(crate) mod station;
+}
+
+use std::time::{Duration, Instant};
+
+use support::lab::figures::{Figures, observed, quantile};
+use support::lab::fleet::{Fleet, ORIGIN, Plan, SEGMENT};
+use support::lab::wire::Traffic;
+use support::lab::{self, Lab};
+
+const RELAYS: [usize; 3] = [5, 20, 50];
+const LEAD: Duration = Duration::from_secs(60);
+/// Segments that are measured.
+const SEGMENTS: u32 = 16;
+/// Of the default configuration.
+const RENDITIONS: [(&str, u32); 3] = [("lofi", 64_000), ("midfi", 96_000), ("hifi", 192_000)];
+
+fn main() {
+    if !lab::available() {
+        return;
+    }
+    let mut counts: Vec<usize> =
+        std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    if counts.is_empty() {
+        counts = RELAYS.to_vec();
+    }
+    counts.sort_unstable();
+    let most = *counts.last().unwrap();
+    let plan = Plan { renditions: RENDITIONS.to_vec(), ..Plan::new(most, LEAD) };
+    let mut fleet = Fleet::start_origin(Lab::new(1 + most), &plan);
+    println!(
+        "| relays | held after, p50 | p99 | least lead | the origin sends | media blocks per segment | a relay sends | receives | load |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for count in counts {
+        fleet.start_relays(count);
+        fleet.wait_for_lead(LEAD - Duration::from_secs(12));
+        // Connections among relays come with the state messages.
+        settle(&fleet, 8);
+        let before = Reading::of(&fleet);
+        settle(&fleet, SEGMENTS);
+        print(count, &before, &Reading::of(&fleet), &fleet);
+    }
+}
+
+fn settle(fleet: &Fleet, segments: u32) {
+    let began = Instant::now();
+    fleet.wait("the time", SEGMENT * (segments + 8), |_| began.elapsed() >= SEGMENT * segments);
+}
+
+struct Reading {
+    at: Instant,
+    origin: (Traffic, Figures),
+    relays: Vec<(Traffic, Figures)>,
+}
+
+impl Reading {
+    fn of(fleet: &Fleet) -> Self {
+        let traffic = |place| fleet.lab.wire.traffic(place);
+        Self {
+            at: Instant::now(),
+            origin: (traffic(ORIGIN), fleet.origin.figures()),
+            relays: fleet.running().map(|relay| (traffic(relay.place), relay.figures())).collect(),
+        }
+    }
+
+    fn figures(&self) -> Vec<Figures> {
+        self.relays.iter().map(|(_, figures)| figures.clone()).collect()
+    }
+
+    fn bytes(&self, of: fn(&Traffic) -> u64) -> f64 {
+        self.relays.iter().map(|(traffic, _)| of(traffic) as f64).sum()
+    }
+}
+
+fn print(count: usize, before: &Reading, after: &Reading, fleet: &Fleet) {
+    let seconds = (after.at - before.at).as_secs_f64();
+    let held = observed("relay_held_after_seconds", &before.figures(), &after.figures());
+    let kilobytes = |bytes: f64| format!("{:.0} kB/s", bytes / seconds / 1_000.0);
+    let each = |of: fn(&Traffic) -> u64| kilobytes((after.bytes(of) - before.bytes(of)) / count as f64);
+    let sent = kilobytes((after.origin.0.sent - before.origin.0.sent) as f64);
+    let blocks = |reading: &Reading| reading.origin.1.sum("network_events_total", "event=\"blocks_sent\"");
+    let blocks = (blocks(after) - blocks(before)) / (seconds / SEGMENT.as_secs_f64());
+    let lead = fleet.running().map(|relay| relay.lead().as_secs_f64()).fold(f64::INFINITY, f64::min);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let load = load.split(' ').next().unwrap();
+    let [p50, p99] = [0.5, 0.99].map(|share| quantile(&held, share));
+    println!(
+        "| {count} | {p50:.2} s | {p99:.2} s | {lead:.0} s | {sent} | {blocks:.0} | {} | {} | {load} |",
+        each(|traffic| traffic.sent),
+        each(|traffic| traffic.received),
+    );
+}
