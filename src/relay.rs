@@ -21,11 +21,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -121,11 +119,12 @@ pub struct Relay {
     pub metrics: Metrics,
 }
 
-/// What is under way in one run.
+/// What is under way in one run. Tasks of their own: what waits for a lock of the store goes on while a tick is written,
+/// which would wait for the same lock for ever.
 struct Work {
-    fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
+    fetches: JoinSet<Fetched>,
     busy: HashSet<Cid>,
-    reading: FuturesUnordered<BoxFuture<'static, (Heard, Result<SignedTree, ReadError>)>>,
+    reading: JoinSet<(Heard, Result<SignedTree, ReadError>)>,
     /// The record that is read, or was read last.
     read: Option<Arc<Record>>,
     heard: Option<Heard>,
@@ -171,8 +170,11 @@ impl Relay {
                     let record = records.borrow_and_update().clone();
                     self.hear(following, &mut work, record);
                 }
-                Some(fetched) = work.fetches.next() => self.fetched(following, &mut work, &fetched),
-                Some((heard, read)) = work.reading.next() => self.take_in(following, &mut work, heard, read).await?,
+                Some(fetched) = work.fetches.join_next() => self.fetched(following, &mut work, &joined(fetched)),
+                Some(read) = work.reading.join_next() => {
+                    let (heard, read) = joined(read);
+                    self.take_in(following, &mut work, heard, read).await?;
+                }
                 () = sleep_until(wake.into_iter().flatten().min()) => work.forget_pause(),
                 _ = look.tick() => {
                     self.look(following, began);
@@ -217,8 +219,8 @@ impl Relay {
         let source = Reader { source: self.source.clone(), patience: TREE_PATIENCE };
         let known = following.tree.as_ref().map(SignedTree::known_groups).unwrap_or_default();
         work.read = Some(heard.record.clone());
-        work.reading.clear();
-        work.reading.push(Box::pin(async move {
+        work.reading = JoinSet::new();
+        work.reading.spawn(async move {
             let reading = signed_tree::read(&source, heard.record.clone(), &known);
             let read = match root_to_find(&heard.record).filter(|_| again) {
                 // Nobody who is connected had it: those are looked for who say that they do.
@@ -233,7 +235,7 @@ impl Relay {
                 None => reading.await,
             };
             (heard, read)
-        }));
+        });
     }
 
     async fn take_in(
@@ -293,7 +295,7 @@ impl Relay {
         for entry in next {
             if work.busy.insert(entry.cid) {
                 let (source, blocks) = (self.source.clone(), self.blocks.clone());
-                work.fetches.push(Box::pin(fetch(source, blocks, entry)));
+                work.fetches.spawn(fetch(source, blocks, entry));
             }
         }
     }
@@ -417,9 +419,9 @@ impl Relay {
 impl Work {
     fn new(following: &Following) -> Self {
         Self {
-            fetches: FuturesUnordered::new(),
+            fetches: JoinSet::new(),
             busy: HashSet::new(),
-            reading: FuturesUnordered::new(),
+            reading: JoinSet::new(),
             read: following.record().cloned(),
             heard: None,
             read_again_at: None,
@@ -436,6 +438,11 @@ impl Work {
             self.read_again_at = None;
         }
     }
+}
+
+/// What a task of this run gave; it ends with the run and never before, so that only a panic is left, which goes on here.
+fn joined<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 async fn fetch(source: Arc<dyn Source>, blocks: Blocks, entry: Entry) -> Fetched {
