@@ -34,7 +34,8 @@ pub fn run(input: &[u8]) {
 
 fn bounded(pin: &PinStatus) {
     assert!((1..=LONGEST).contains(&pin.requestid.len()));
-    let texts = [&pin.name, &pin.created].into_iter().chain(&pin.details).chain(&pin.origins).chain(&pin.delegates);
+    let texts =
+        [&pin.name, &pin.created].into_iter().chain(&pin.details).chain(&pin.origins).chain(&pin.delegates);
     assert!(texts.into_iter().all(|text| text.len() <= LONGEST));
     assert!(pin.origins.len().max(pin.delegates.len()) <= MAX_ADDRESSES);
 }
