@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(rest_of(&following, 14), Some(SPREAD));
         assert!(following.rests(&segment(14).media[0].cid) && rest_of(&following, 13).is_none());
         hear(&mut following, Some(1), 11, 15);
-        let left = Duration::from_millis(3 * 3_840);
+        let left = Duration::from_millis(4 * 3_840);
         assert_eq!(rest_of(&following, 15), Some(left / SPREAD_PART), "less time, less of it");
     }
 }
