@@ -30,7 +30,7 @@ use support::lab::{self, Lab};
 const RELAYS: [usize; 3] = [5, 20, 50];
 const LEAD: Duration = Duration::from_secs(60);
 /// Segments that are measured.
-const SEGMENTS: u32 = 16;
+const SEGMENTS: u32 = 12;
 /// Of the default configuration.
 const RENDITIONS: [(&str, u32); 3] = [("lofi", 64_000), ("midfi", 96_000), ("hifi", 192_000)];
 
@@ -55,7 +55,7 @@ fn main() {
         fleet.start_relays(count);
         fleet.wait_for_lead(LEAD - Duration::from_secs(12));
         // Connections among relays come with the state messages.
-        settle(&fleet, 8);
+        settle(&fleet, 5);
         let before = Reading::of(&fleet);
         settle(&fleet, SEGMENTS);
         print(count, &before, &Reading::of(&fleet), &fleet);

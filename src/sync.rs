@@ -42,6 +42,10 @@ use merge::StationPart;
 use message::{NodeFacts, Signed};
 use relays::{ORIGIN, RELAY};
 
+/// Segments without the station's word after which every message of a relay brings what it knows of it.
+const SILENT_SEGMENTS: u32 = 2;
+/// Of the others, one of so many does.
+const ONE_OF: u32 = 8;
 /// How long handing a message to gossip may take.
 const GOSSIP_LIMIT: Duration = Duration::from_secs(2);
 /// First and longest pause before the topic is subscribed anew.
@@ -247,9 +251,17 @@ impl Sync {
         let facts = encode_node(self.facts(time_ms));
         let signature = parts.identity.sign(&message::node_payload(&facts)).map_err(SyncError::Sign)?;
         let node = Signed { facts, signature: signature.into() };
-        let station = self.shared.intake().station_to_pass_on(now);
+        let station = if self.brings_station() { self.shared.intake().station_to_pass_on(now) } else { None };
         let station = station.as_ref().map(|(part, record)| (&part.signed, &record[..]));
         Ok(message::write(&node, &parts.identity.public_key(), station))
+    }
+
+    /// Whether the next message brings the station's word too: most of its bytes, and every node hears every message
+    /// several times. The origin's do; a relay's while the origin is not heard, and now and then for who has just come.
+    fn brings_station(&self) -> bool {
+        let heard = *self.shared.heard();
+        let fresh = heard.is_some_and(|at| at.elapsed() < SILENT_SEGMENTS * self.parts.segment);
+        matches!(self.parts.part, Part::Origin(_)) || !fresh || fastrand::u32(..ONE_OF) == 0
     }
 
     fn facts(&self, time_ms: i64) -> NodeFacts {
