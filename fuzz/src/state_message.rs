@@ -119,7 +119,8 @@ fn ipns_record(sequence: u64) -> Vec<u8> {
         ttl: 0,
     };
     let data = serde_ipld_dagcbor::to_vec(&data).expect("plain data");
-    let signature = KEYS[0].sign(&[b"ipns-signature:", &data[..]].concat()).expect("Ed25519 signs everything");
+    let signature =
+        KEYS[0].sign(&[b"ipns-signature:", &data[..]].concat()).expect("Ed25519 signs everything");
     let mut bytes = Vec::new();
     for (number, field) in [(8_u8, &signature), (9, &data)] {
         bytes.push(number << 3 | 2);
