@@ -182,7 +182,7 @@ pub struct Origin {
     /// Oldest segment that it keeps.
     pub keep_from: watch::Sender<u64>,
     /// Every tree that it had on air, with the moment.
-    pub aired: Arc<Mutex<BTreeMap<u64, (Instant, Arc<StreamTree>)>>>,
+    pub aired: Aired,
     stop: CancellationToken,
 }
 
@@ -283,7 +283,7 @@ async fn feed(segments: mpsc::Sender<Segment>, origin: Instant, lead: u64, cuts:
     }
 }
 
-type Aired = Arc<Mutex<BTreeMap<u64, (Instant, Arc<StreamTree>)>>>;
+pub type Aired = Arc<Mutex<BTreeMap<u64, (Instant, Arc<StreamTree>)>>>;
 
 /// Keeps the newest tree of each number, with the moment of the first.
 async fn keep(mut tree: watch::Receiver<Option<Arc<StreamTree>>>, aired: Aired) {

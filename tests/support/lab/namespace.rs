@@ -38,7 +38,7 @@ pub fn enter_new(address: Ipv4Addr) -> io::Result<File> {
     // IPv6 would fill the network with its own talk.
     _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
     let device = open()?;
-    ip(&format!("link set lo up"))?;
+    ip("link set lo up")?;
     ip(&format!("address add {address}/16 dev {DEVICE}"))?;
     ip(&format!("link set {DEVICE} mtu 1500 txqueuelen 1000 up"))?;
     ip(&format!("route add default dev {DEVICE}"))?;
