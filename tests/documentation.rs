@@ -137,9 +137,9 @@ fn the_reload_column_agrees_with_the_program() {
         } else if line.starts_with("| `") {
             let cells: Vec<&str> = line.split('|').map(str::trim).skip(1).collect();
             let key = cells[0].trim_matches('`');
-            let live = section == "player" || (section == "library" && key == "music");
-            assert_eq!(cells[3] == "yes", live, "{section}.{key}");
-            assert!(["yes", "restart"].contains(&cells[3]), "{section}.{key}: {}", cells[3]);
+            let live = section == "player." || (section == "library." && key == "music");
+            assert_eq!(cells[3] == "yes", live, "{section}{key}");
+            assert!(["yes", "restart"].contains(&cells[3]), "{section}{key}: {}", cells[3]);
         }
     }
     // The program's side: neither of the two is a section that waits for a restart.

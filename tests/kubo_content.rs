@@ -122,7 +122,7 @@ fn a_connected_kubo_lists_counts_pins_and_exports_our_tree() {
     let ours = blocks_of(&station, &root);
     let top = listing(&kubo, &root);
     let names: Vec<_> = top.keys().map(String::as_str).collect();
-    assert_eq!(names, ["hifi", "lofi", "midfi", "station.json", "stream.m3u8"]);
+    assert_eq!(names, ["hifi", "index", "lofi", "midfi", "station.json", "stream.m3u8"]);
     for rendition in RENDITIONS {
         let folder = listing(&kubo, &format!("{root}/{rendition}"));
         let playlist = station.text(&format!("/ipfs/{root}/{rendition}/live.m3u8"));
