@@ -7,7 +7,7 @@ LICENSE_FLAGS = "commercial"
 LIC_FILES_CHKSUM = " \
     file://LICENSE-MIT;md5=02b9efbd9df6a27e18e50d0e07f866d8 \
     file://LICENSE-APACHE;md5=a02fef6dccf840318474c108a8281b77 \
-    file://NOTICE;md5=282a47b749f0c5ac5e36f4c46c2d9811 \
+    file://NOTICE;md5=6207f5aa361220fc950b15270640ccef \
 "
 
 CVE_PRODUCT = "skywave"
