@@ -88,8 +88,8 @@ fn the_button_skips_a_track_powers_off_and_resets_the_settings_but_not_the_name(
     assert!(!card.data().needs_recovery, "powered off in the middle: {:?}", card.data());
 
     let mut board = Board::start(&card, &setup);
-    Finger::on(&board).hold(true);
     let mut finger = Finger::on(&board);
+    finger.hold(true);
     board.wait_for("the program", |board| board.get("/health").map(|_| ()));
     lasts(&mut board, LONG);
     assert_eq!(
