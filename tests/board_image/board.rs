@@ -14,9 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bounds every wait. Emulation on a busy machine is slow; on an idle one the longest takes a tenth.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// The same for a Raspberry Pi 3, which QEMU emulates several times more slowly.
-const PI_PATIENCE: Duration = Duration::from_secs(900);
+const PI_PATIENCE: Duration = Duration::from_secs(1200);
 const REQUEST: Duration = Duration::from_secs(10);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(100);
