@@ -1,19 +1,27 @@
 //! A first boot with nothing edited, and a mistake in what is edited.
 
-use crate::board::{Board, Setup, image};
+use crate::board::{Board, Setup, free_port};
 use crate::card::Card;
+use crate::image::image;
+use crate::mdns::{Answer, Value, answers, question};
 use crate::support::checker::source::HttpSource;
 use crate::support::checker::{Checker, Expectations};
+use serde_json::json;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How long the stream is judged.
 const MINUTE: Duration = Duration::from_secs(60);
+/// The first address that QEMU's network gives.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// Of our question, so that its answer is not taken for one that nobody asked for.
+const QUESTION: u16 = 0x5157;
 
 #[test]
 fn a_first_boot_is_on_the_air_by_every_rule_for_a_minute() {
     let Some(image) = image() else { return };
     let card = Card::flashed(&image);
-    let mut board = Board::start(&card, &Setup::default());
+    let mut board = Board::start(&card, &Setup { wire: true, ..Setup::default() });
     let after = board.wait_on_air();
     eprintln!("first segment over HTTP after {after:.1?}");
     board.wait_for("three segments", |board| (board.listed().len() >= 3).then_some(()));
@@ -27,8 +35,32 @@ fn a_first_boot_is_on_the_air_by_every_rule_for_a_minute() {
     });
     let report = checker.finish().expect("segments were judged");
     assert_eq!((report.jumps, report.discontinuities), (0, 0), "{report:?}");
+    is_found_by_name(&mut board, "skywave");
     board.cut();
     card.check();
+}
+
+/// `<name>.local` and the page as a service were announced to the network, and whoever asks gets an answer.
+fn is_found_by_name(board: &mut Board, name: &str) {
+    let host = format!("{name}.local");
+    let instance = Value::Instance(format!("{name}._http._tcp.local"));
+    let announced = [
+        Answer { question: 0, name: host.clone(), value: Value::Address(ADDRESS) },
+        Answer { question: 0, name: "_http._tcp.local".to_owned(), value: instance },
+    ];
+    for wanted in announced {
+        board
+            .wait_for(&format!("{wanted:?}"), |board| answers(&board.wire()).contains(&wanted).then_some(()));
+    }
+    let port = free_port();
+    let forward = json!({"command-line": format!("hostfwd_add lan udp:127.0.0.1:{port}-:5353")});
+    board.monitor().execute("human-monitor-command", forward);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let wanted = Answer { question: QUESTION, name: host.clone(), value: Value::Address(ADDRESS) };
+    board.wait_for(&format!("{wanted:?}"), |board| {
+        socket.send_to(&question(QUESTION, &host), ("127.0.0.1", port)).expect("QEMU listens");
+        answers(&board.wire()).contains(&wanted).then_some(())
+    });
 }
 
 #[test]
@@ -53,37 +85,4 @@ fn a_mistake_in_station_toml_is_told_on_the_card_and_keeps_nobody_off_the_air() 
     board.wait_for("the card without station-error.txt", |_| {
         card.read("station-error.txt").is_none().then_some(())
     });
-}
-
-#[test]
-fn a_data_partition_beyond_repair_costs_the_name_but_not_the_air() {
-    let Some(image) = image() else { return };
-    let card = Card::flashed(&image);
-    let mut board = Board::start(&card, &Setup::default());
-    board.wait_on_air();
-    board.cut();
-    // All of the first block groups, so that superblock, journal and backups are gone.
-    card.damage_data(0, 620 << 20);
-    let mut board = Board::start(&card, &Setup::default());
-    board.wait_on_air();
-    let health = board.json("/health").expect("the station's health");
-    assert!(health["notices"]["data"].is_string(), "{health}");
-    assert_eq!(health["status"], "degraded", "{health}");
-}
-
-#[test]
-fn a_damaged_data_partition_is_repaired_and_keeps_the_name() {
-    let Some(image) = image() else { return };
-    let card = Card::flashed(&image);
-    let mut board = Board::start(&card, &Setup::default());
-    board.wait_on_air();
-    let name = board.ipns().expect("a name");
-    board.cut();
-    // The superblock.
-    card.damage_data(1024, 1024);
-    let mut board = Board::start(&card, &Setup::default());
-    board.wait_on_air();
-    assert_eq!(board.ipns().expect("a name"), name);
-    board.cut();
-    card.check();
 }

@@ -1,38 +1,25 @@
 //! An emulated board, started by `board/qemu/run` as its owner would.
 
+use crate::addition::Addition;
 use crate::card::Card;
+use crate::image::Place;
 use crate::qmp::Qmp;
 use crate::support::http_client::{self, Response};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bounds every wait. Emulation on a busy machine is slow; on an idle one the longest takes a tenth.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The same for a Raspberry Pi 3, which QEMU emulates several times more slowly.
+const PI_PATIENCE: Duration = Duration::from_secs(1200);
 const REQUEST: Duration = Duration::from_secs(10);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Only one board at a time: two would starve each other.
-static EMULATOR: Mutex<()> = Mutex::new(());
-
-/// The image under test, or `None` where there is none, said aloud.
-pub fn image() -> Option<PathBuf> {
-    match std::env::var_os("SKYWAVE_IMAGE") {
-        Some(image) => {
-            let image = PathBuf::from(image);
-            assert!(image.exists(), "SKYWAVE_IMAGE names {}, which is not there", image.display());
-            Some(image)
-        }
-        None => {
-            eprintln!("SKIPPED: SKYWAVE_IMAGE names no card image");
-            None
-        }
-    }
-}
 
 /// The repository's folder `board/qemu`.
 pub fn qemu_scripts() -> PathBuf {
@@ -40,7 +27,7 @@ pub fn qemu_scripts() -> PathBuf {
 }
 
 /// How a board is started.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Setup {
     /// A Raspberry Pi 3 instead of QEMU's virt.
     pub pi: bool,
@@ -48,6 +35,14 @@ pub struct Setup {
     pub rtc: Option<String>,
     /// Words for the kernel.
     pub append: String,
+    /// Whether it reaches this machine, and with it a time server that another test runs here.
+    pub reaches_host: bool,
+    /// Whether what goes over its network port is written down.
+    pub wire: bool,
+    /// Whether its input lines can be driven.
+    pub lines: bool,
+    /// What it finds below /run at its start.
+    pub addition: Option<Addition>,
 }
 
 /// A board that runs; one that is dropped loses its power.
@@ -57,30 +52,28 @@ pub struct Board {
     folder: tempfile::TempDir,
     /// When the power came on.
     pub since: Instant,
-    _alone: MutexGuard<'static, ()>,
+    patience: Duration,
+    _place: Place,
 }
 
 impl Board {
-    /// Power on, with this card.
+    /// Power on, with this card, once there is room for one more board.
     pub fn start(card: &Card, setup: &Setup) -> Self {
-        let alone = EMULATOR.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let place = Place::take();
         let folder = tempfile::tempdir().expect("a folder for the board");
         let port = free_port();
         let mut command = Command::new(qemu_scripts().join("run"));
         command.arg("--image").arg(&card.image).arg("--state").arg(&card.state);
         command.arg("--serial").arg(folder.path().join("serial"));
         command.arg("--monitor").arg(folder.path().join("monitor"));
-        command.args(["--http", &port.to_string(), "--append", &setup.append]);
-        if setup.pi {
-            command.arg("--pi");
-        }
-        if let Some(rtc) = &setup.rtc {
-            command.args(["--rtc", rtc]);
-        }
-        // Its own group, so that a power cut takes QEMU and the script at once.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        command.args(["--http", &port.to_string()]);
+        options(&mut command, card, setup, folder.path());
+        // Its own group, so that a power cut takes QEMU and the script at once. Both sides complain of each other's
+        // absence while a board starts or ends; what failed is on the serial line.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let child = command.spawn().expect("board/qemu/run starts");
-        Self { child, port, folder, since: Instant::now(), _alone: alone }
+        let patience = if setup.pi { PI_PATIENCE } else { PATIENCE };
+        Self { child, port, folder, since: Instant::now(), patience, _place: place }
     }
 
     /// Cuts the power: nothing gets a chance to write.
@@ -105,6 +98,28 @@ impl Board {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Waits for the board to switch itself off; gives how QEMU ended.
+    pub fn wait_off(mut self) -> ExitStatus {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "not off within {:?}; {}", self.patience, self.tail());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// What went over the network port so far, as a capture file; see [`Setup::wire`].
+    pub fn wire(&self) -> Vec<u8> {
+        std::fs::read(self.folder.path().join("wire")).unwrap_or_default()
+    }
+
+    /// The socket by which lines are driven; see [`Setup::lines`].
+    pub fn lines(&self) -> PathBuf {
+        self.folder.path().join("lines")
+    }
+
     /// The machine's monitor.
     pub fn monitor(&self) -> Qmp {
         Qmp::connect(&self.folder.path().join("monitor"))
@@ -122,20 +137,24 @@ impl Board {
 
     /// Looks until there is something; a board that dies or takes too long fails the test with its serial line.
     pub fn wait_for<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             if let Some(seen) = look(self) {
                 return seen;
             }
             let gone = self.child.try_wait().expect("a child of ours");
             if gone.is_some() || Instant::now() > deadline {
-                let serial = self.serial();
-                let tail = serial.lines().rev().take(60).collect::<Vec<_>>();
-                let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-                panic!("{what}: not within {PATIENCE:?} (QEMU: {gone:?}); the serial line ends\n{tail}");
+                panic!("{what}: not within {:?} (QEMU: {gone:?}); {}", self.patience, self.tail());
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    fn tail(&self) -> String {
+        let serial = self.serial();
+        let lines = serial.lines().collect::<Vec<_>>();
+        let last = lines[lines.len().saturating_sub(60)..].join("\n");
+        format!("the serial line ends\n{last}")
     }
 
     /// Waits for the first segment over HTTP; gives the time since power-on.
@@ -175,8 +194,50 @@ impl Drop for Board {
     }
 }
 
-/// A port of loopback that nobody listens on now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+fn options(command: &mut Command, card: &Card, setup: &Setup, folder: &Path) {
+    let mut append = setup.append.clone();
+    if setup.pi {
+        command.arg("--pi");
+    }
+    if !setup.reaches_host {
+        command.arg("--apart");
+    }
+    if let Some(rtc) = &setup.rtc {
+        command.args(["--rtc", rtc]);
+    }
+    let mut qemu = |words: [&str; 2]| {
+        words.iter().for_each(|word| {
+            command.args(["--qemu", word]);
+        });
+    };
+    let file = |name: &str| folder.join(name).display().to_string();
+    if setup.wire {
+        qemu(["-object", &format!("filter-dump,id=wire,netdev=lan,file={}", file("wire"))]);
+    }
+    if setup.lines {
+        qemu(["-qtest", &format!("unix:{},server=on,wait=off", file("lines"))]);
+        qemu(["-qtest-log", "none"]);
+    }
+    if let Some(addition) = &setup.addition {
+        // The later of two archives adds to the first, at a multiple of four bytes; the later of two such options counts.
+        let mut whole = card.initramfs();
+        whole.resize(whole.len().next_multiple_of(4), 0);
+        whole.extend(addition.archive());
+        std::fs::write(folder.join("initramfs"), whole).expect("an initramfs");
+        qemu(["-initrd", &file("initramfs")]);
+        append = format!("{append} rdinit={}", Addition::INIT);
+    }
+    command.args(["--append", &append]);
+}
+
+/// A port of loopback that nobody listens on now, nor any other board of this process.
+pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return port;
+        }
+    }
 }

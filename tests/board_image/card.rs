@@ -1,7 +1,10 @@
 //! A card: the image and what a board wrote over it; and what the host's own tools say of its file systems.
 
+use crate::board::{Board, Setup, qemu_scripts};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Bytes before the FAT partition (board/image/disk).
 const FAT_START: u64 = 4 << 20;
@@ -9,6 +12,30 @@ const FAT_START: u64 = 4 << 20;
 const FAT_SIZE: u64 = 256 << 20;
 /// Offset in the MBR of the fourth entry.
 const FOURTH: usize = 446 + 3 * 16;
+
+/// Offset in a partition of ext4's superblock.
+const SUPERBLOCK: u64 = 1024;
+
+/// A card that a board has been started from once, and what listeners know of its station.
+pub struct Started {
+    pub card: Card,
+    /// The station's permanent name.
+    pub name: String,
+    /// The highest number that was on air.
+    pub newest: u64,
+    /// How long that start took to the air.
+    pub took: Duration,
+}
+
+/// What ext4's superblock says.
+#[derive(Debug)]
+pub struct DataFileSystem {
+    /// Bytes of the partition, and of the file system in it.
+    pub partition: u64,
+    pub size: u64,
+    /// Whether it was left in the middle: its journal must be replayed.
+    pub needs_recovery: bool,
+}
 
 /// A card of its own for one test.
 pub struct Card {
@@ -25,11 +52,38 @@ impl Card {
         Self { state: folder.path().join("card.qcow2"), folder, image: image.to_owned() }
     }
 
+    /// A copy of the one card that was started once, for all tests that begin with such a one.
+    pub fn started(image: &Path) -> Started {
+        static ONCE: OnceLock<Started> = OnceLock::new();
+        let first = ONCE.get_or_init(|| {
+            let card = Self::flashed(image);
+            let mut board = Board::start(&card, &Setup::default());
+            let took = board.wait_on_air();
+            let name = board.wait_for("the station's name", Board::ipns);
+            let newest = board.wait_for("a number", Board::newest);
+            board.cut();
+            Started { card, name, newest, took }
+        });
+        let card = Self::flashed(image);
+        std::fs::copy(&first.card.state, &card.state).expect("a copy of the card");
+        Started { card, name: first.name.clone(), ..*first }
+    }
+
+    /// Copied to a card of so many bytes.
+    pub fn enlarge(&self, size: u64) {
+        run("qemu-img", &["resize", "-q", &self.state.display().to_string(), &size.to_string()], &[0]);
+    }
+
+    /// The initramfs that a board starts with from this card.
+    pub fn initramfs(&self) -> Vec<u8> {
+        std::fs::read(self.boot_files().join("initramfs")).expect("the image has an initramfs")
+    }
+
     /// Puts a file onto the FAT partition, as an owner does on a computer.
-    pub fn put(&self, name: &str, content: &str) {
+    pub fn put(&self, name: &str, content: impl AsRef<[u8]>) {
         self.edit(|raw| {
             let file = self.folder.path().join("file");
-            std::fs::write(&file, content).expect("a file");
+            std::fs::write(&file, &content).expect("a file");
             let target = format!("{}@@{FAT_START}", raw.display());
             let to = format!("::/{name}");
             run("mcopy", &["-o", "-i", &target, &file.display().to_string(), &to], &[0]);
@@ -38,9 +92,8 @@ impl Card {
 
     /// What a file of the FAT partition says, or `None` where there is none.
     pub fn read(&self, name: &str) -> Option<String> {
-        let raw = self.raw();
-        let target = format!("{}@@{FAT_START}", raw.display());
-        let output = output("mcopy", &["-i", &target, &format!("::/{name}"), "-"]);
+        let fat = self.cut_out("fat", FAT_START, FAT_SIZE).display().to_string();
+        let output = output("mcopy", &["-i", &fat, &format!("::/{name}"), "-"]);
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -48,7 +101,7 @@ impl Card {
     pub fn damage_data(&self, at: u64, length: usize) {
         use std::os::unix::fs::FileExt;
         self.edit(|raw| {
-            let (start, _) = data_partition(raw).expect("a data partition");
+            let (start, _) = self.data_partition().expect("a data partition");
             let file = std::fs::OpenOptions::new().write(true).open(raw).expect("the card");
             file.write_all_at(&vec![0xa5; length], start + at).expect("the card");
         });
@@ -57,18 +110,47 @@ impl Card {
     /// Fails the test where a file system is not clean. A journal may want replaying, which every mount does; what is
     /// left after that must be without a fault.
     pub fn check(&self) {
-        let raw = self.raw();
-        let fat = self.folder.path().join("fat");
-        cut_out(&raw, &fat, FAT_START, FAT_SIZE);
+        let fat = self.cut_out("fat", FAT_START, FAT_SIZE);
         run("fsck.fat", &["-n", &fat.display().to_string()], &[0]);
         // Before the first start has got that far there is none.
-        if let Some((start, size)) = data_partition(&raw) {
-            let data = self.folder.path().join("data");
-            cut_out(&raw, &data, start, size);
-            let data = data.display().to_string();
+        if let Some((start, size)) = self.data_partition() {
+            let data = self.cut_out("data", start, size).display().to_string();
             run("e2fsck", &["-p", &data], &[0, 1]);
             run("e2fsck", &["-f", "-n", &data], &[0]);
         }
+    }
+
+    /// The data partition, as its own superblock tells of it (Documentation/filesystems/ext4/super.rst).
+    pub fn data(&self) -> DataFileSystem {
+        let (start, partition) = self.data_partition().expect("a data partition");
+        let block =
+            std::fs::read(self.cut_out("superblock", start + SUPERBLOCK, 1024)).expect("a superblock");
+        let number = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!(number(0x38) & 0xffff, 0xef53, "no ext4");
+        let size = u64::from(number(4)) << (10 + number(0x18));
+        DataFileSystem { partition, size, needs_recovery: number(0x60) & 4 != 0 }
+    }
+
+    /// Start and size in bytes of the data partition, once it is made (type 83).
+    fn data_partition(&self) -> Option<(u64, u64)> {
+        let sector = std::fs::read(self.cut_out("mbr", 0, 512)).expect("a card with an MBR");
+        let entry = &sector[FOURTH..FOURTH + 16];
+        let number = |at: usize| {
+            u64::from(u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"))) * 512
+        };
+        (entry[4] == 0x83).then(|| (number(8), number(12)))
+    }
+
+    /// A part of the card as it is now, a running board's included.
+    fn cut_out(&self, name: &str, start: u64, size: u64) -> PathBuf {
+        let to = self.folder.path().join(name);
+        let source = format!(
+            "driver=raw,offset={start},size={size},file.driver=qcow2,file.file.filename={}",
+            self.state.display()
+        );
+        let arguments = ["convert", "-U", "--image-opts", "-O", "raw", &source, &to.display().to_string()];
+        run("qemu-img", &arguments, &[0]);
+        to
     }
 
     /// The whole card as it is now.
@@ -81,39 +163,24 @@ impl Card {
 
     fn edit(&self, change: impl FnOnce(&Path)) {
         if !self.state.exists() {
-            let folder = self.folder.path().join("boot");
-            let script = crate::board::qemu_scripts().join("card");
-            let arguments = [&self.image, &self.state, &folder].map(|path| path.display().to_string());
-            run(&script.display().to_string(), &arguments.each_ref().map(String::as_str), &[0]);
+            self.boot_files();
         }
         let raw = self.raw();
         change(&raw);
         let (from, to) = (raw.display().to_string(), self.state.display().to_string());
         run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", &from, &to], &[0]);
     }
-}
 
-/// Start and size in bytes of the data partition, once it is made (type 83).
-fn data_partition(raw: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::FileExt;
-    let mut sector = [0; 512];
-    std::fs::File::open(raw).and_then(|file| file.read_exact_at(&mut sector, 0)).expect("a card with an MBR");
-    let entry = &sector[FOURTH..FOURTH + 16];
-    let number =
-        |at: usize| u64::from(u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"))) * 512;
-    (entry[4] == 0x83).then(|| (number(8), number(12)))
-}
-
-fn cut_out(from: &Path, to: &Path, start: u64, size: u64) {
-    let arguments = [
-        format!("if={}", from.display()),
-        format!("of={}", to.display()),
-        format!("skip={start}"),
-        format!("count={size}"),
-    ];
-    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    arguments.extend(["bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse", "status=none"]);
-    run("dd", &arguments, &[0]);
+    /// The folder with what a board boots; makes the card's state too, where there is none.
+    fn boot_files(&self) -> PathBuf {
+        let folder = self.folder.path().join("boot");
+        if !folder.exists() {
+            let script = qemu_scripts().join("card").display().to_string();
+            let arguments = [&self.image, &self.state, &folder].map(|path| path.display().to_string());
+            run(&script, &arguments.each_ref().map(String::as_str), &[0]);
+        }
+        folder
+    }
 }
 
 fn output(tool: &str, arguments: &[&str]) -> Output {

@@ -1,7 +1,8 @@
 //! A board whose clock is wrong at power-on and stepped by the network later.
 
-use crate::board::{Board, Setup, image};
+use crate::board::{Board, Setup};
 use crate::card::Card;
+use crate::image::image;
 use crate::sntp::TimeServer;
 
 const HOUR: i64 = 3600;
@@ -11,8 +12,8 @@ const SEGMENTS: u64 = 937;
 #[test]
 fn a_clock_that_is_stepped_by_the_network_never_makes_a_number_go_back() {
     let Some(image) = image() else { return };
-    let card = Card::flashed(&image);
-    let mut board = Board::start(&card, &Setup::default());
+    let card = Card::started(&image).card;
+    let mut board = Board::start(&card, &Setup { reaches_host: true, ..Setup::default() });
     board.wait_on_air();
     let before = board.wait_for("a number", Board::newest);
     let Some(server) = TimeServer::start(HOUR) else {

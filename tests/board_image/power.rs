@@ -1,12 +1,13 @@
 //! Power cuts at random moments: the board comes back by itself, with the same name and above every number.
 
-use crate::board::{Board, Setup, image};
+use crate::board::{Board, Setup};
 use crate::card::Card;
+use crate::image::image;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Of both tests together; a quarter of them hits cards that have never been started.
 const CUTS: usize = 20;
-/// How many of the cuts hit a card that has never been started.
-const FIRST_BOOTS: usize = 5;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -53,52 +54,73 @@ impl Known {
     }
 }
 
-#[test]
-fn twenty_power_cuts_at_random_moments_leave_a_station_with_its_name_and_clean_file_systems() {
-    let Some(image) = image() else { return };
+/// The number of cuts that this part of them makes, and their moments.
+fn plan(of_four: usize) -> (usize, Random) {
     let seed = number("SKYWAVE_SEED")
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs());
     let cuts = number("SKYWAVE_CUTS").map_or(CUTS, |cuts| cuts as usize);
     eprintln!("SKYWAVE_SEED={seed}");
-    let mut random = Random(seed);
+    (cuts * of_four / 4, Random(seed.wrapping_add(of_four as u64)))
+}
 
-    let mut card = Card::flashed(&image);
-    let mut known = Known::default();
-    let mut board = Board::start(&card, &Setup::default());
-    known.meet(&mut board, 0);
-    // A cut may come at any moment of a start, and some seconds into the programme.
-    let start = board.since.elapsed();
+/// Starts a board and cuts its power at a moment of its start, or some seconds into the programme. Its file systems are
+/// whole then.
+fn cut(card: &Card, known: &mut Known, number: usize, moment: Duration) {
+    let mut board = Board::start(card, &Setup::default());
+    let deadline = board.since + moment;
+    let mut met = false;
+    while Instant::now() < deadline {
+        if !met && board.newest().is_some() {
+            known.meet(&mut board, number);
+            met = true;
+        }
+        // Only then: what this very start brings on air is new to whom it meets.
+        if met {
+            known.see(&board);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    board.cut();
+    eprintln!("cut {number} after {moment:.1?}, {}", if met { "on the air" } else { "starting" });
+    card.check();
+}
+
+/// The card brings its station back.
+fn comes_back(card: &Card, known: &mut Known, number: usize) {
+    let mut board = Board::start(card, &Setup::default());
+    known.meet(&mut board, number);
     board.cut();
     card.check();
-    for cut in 1..=cuts {
-        if cut <= FIRST_BOOTS {
-            card = Card::flashed(&image);
-            known = Known::default();
-        }
-        let moment = start.mul_f64(0.05 + 1.25 * random.next());
-        let mut board = Board::start(&card, &Setup::default());
-        let deadline = board.since + moment;
-        let mut met = false;
-        while Instant::now() < deadline {
-            if !met && board.newest().is_some() {
-                known.meet(&mut board, cut);
-                met = true;
-            }
-            // Only then: what this very start brings on air is new to whom it meets.
-            if met {
-                known.see(&board);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        board.cut();
-        eprintln!("cut {cut} after {moment:.1?}, {}", if met { "on the air" } else { "starting" });
-        card.check();
-        // Cards that are thrown away must show at once that they came back.
-        if cut <= FIRST_BOOTS || cut == cuts {
-            let mut board = Board::start(&card, &Setup::default());
-            known.meet(&mut board, cut);
-            board.cut();
-            card.check();
-        }
+}
+
+fn moment(start: Duration, random: &mut Random) -> Duration {
+    start.mul_f64(0.05 + 1.25 * random.next())
+}
+
+/// How long a first start takes.
+fn start(image: &Path) -> Duration {
+    Card::started(image).took
+}
+
+#[test]
+fn power_cuts_at_random_moments_of_first_boots_leave_cards_that_start() {
+    let Some(image) = image() else { return };
+    let (cuts, mut random) = plan(1);
+    for number in 1..=cuts {
+        let (card, mut known) = (Card::flashed(&image), Known::default());
+        cut(&card, &mut known, number, moment(start(&image), &mut random));
+        comes_back(&card, &mut known, number);
     }
+}
+
+#[test]
+fn power_cuts_at_random_moments_leave_one_card_with_its_name_and_numbers_and_clean_file_systems() {
+    let Some(image) = image() else { return };
+    let (cuts, mut random) = plan(3);
+    let started = Card::started(&image);
+    let mut known = Known { name: Some(started.name), newest: started.newest };
+    for number in 1..=cuts {
+        cut(&started.card, &mut known, number, moment(started.took, &mut random));
+    }
+    comes_back(&started.card, &mut known, cuts);
 }

@@ -16,14 +16,7 @@ pub struct Qmp {
 impl Qmp {
     /// Connects, as soon as QEMU has made the socket.
     pub fn connect(socket: &Path) -> Self {
-        let deadline = Instant::now() + TIMEOUT;
-        let stream = loop {
-            match UnixStream::connect(socket) {
-                Ok(stream) => break stream,
-                Err(error) => assert!(Instant::now() < deadline, "{}: {error}", socket.display()),
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
+        let stream = connect(socket);
         stream.set_read_timeout(Some(TIMEOUT)).expect("a socket");
         let mut qmp = Self { reader: BufReader::new(stream) };
         qmp.read();
@@ -57,5 +50,17 @@ impl Qmp {
         let mut line = String::new();
         self.reader.read_line(&mut line).expect("QEMU answers");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+}
+
+/// Connects to a socket of QEMU's, as soon as it has made it.
+pub fn connect(socket: &Path) -> UnixStream {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < deadline, "{}: {error}", socket.display()),
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

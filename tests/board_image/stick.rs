@@ -1,7 +1,8 @@
 //! A USB stick with music: plugged in, heard, pulled out.
 
-use crate::board::{Board, Setup, image, qemu_scripts};
+use crate::board::{Board, Setup, qemu_scripts};
 use crate::card::Card;
+use crate::image::image;
 use crate::support::checker::source::HttpSource;
 use crate::support::checker::{Checker, Expectations};
 use crate::support::media::{Depth, sines, wav};
@@ -25,7 +26,7 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
         Command::new(qemu_scripts().join("stick")).arg(&music).arg(&file).status().expect("the script runs");
     assert!(made.success());
 
-    let card = Card::flashed(&image);
+    let card = Card::started(&image).card;
     let mut board = Board::start(&card, &Setup::default());
     board.wait_on_air();
     board.wait_for("three segments", |board| (board.listed().len() >= 3).then_some(()));
