@@ -80,6 +80,7 @@ pub(crate) enum Command {
     AddPeer { peer: PeerId, addresses: Vec<Multiaddr>, reply: Reply<bool> },
     Dial { peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: Reply<PeerId> },
     Disconnect { peer: PeerId, reply: Reply<()> },
+    GiveUp { peer: PeerId, reply: Reply<()> },
     Bootstrap { reply: Reply<bool> },
     Routing { reply: Reply<Routing> },
 }
@@ -284,6 +285,26 @@ impl Network {
             return Err(NetworkError::Unreachable("no address is known".into()));
         }
         self.ask(DIAL_WITHIN, |reply| Command::Dial { peer, addresses, reply }).await
+    }
+
+    /// Connects to a peer under any of its addresses within a time that is shorter than the transport's own, after which the
+    /// attempt ends: one that began while the line was cut pauses for longer and longer before it sends again.
+    ///
+    /// # Errors
+    /// [`NetworkError::Timeout`]; [`NetworkError::Unreachable`] says why.
+    pub async fn dial_within(
+        &self,
+        peer: PeerId,
+        addresses: &[Multiaddr],
+        within: Duration,
+    ) -> Result<PeerId, NetworkError> {
+        match timeout(within, self.dial_any(Some(peer), addresses)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.ask(ANSWER_WITHIN, |reply| Command::GiveUp { peer, reply }).await?;
+                Err(NetworkError::Timeout)
+            }
+        }
     }
 
     /// A block that a connected peer has, or one that connects meanwhile; its bytes match `cid`. `None` where nobody
