@@ -313,7 +313,20 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Busy`] where 1,024 blocks are being asked for.
     pub async fn block(&self, cid: Cid, patience: Duration) -> Result<Option<Bytes>, NetworkError> {
-        self.bitswap.block(cid, patience).await
+        self.bitswap.block(cid, patience, None).await
+    }
+
+    /// The same, but one peer is asked only when so long is over: others may have the block by then.
+    ///
+    /// # Errors
+    /// As [`Network::block`].
+    pub async fn block_sparing(
+        &self,
+        cid: Cid,
+        patience: Duration,
+        spared: (PeerId, Duration),
+    ) -> Result<Option<Bytes>, NetworkError> {
+        self.bitswap.block(cid, patience, Some(spared)).await
     }
 
     /// The repo has a block that it did not have: peers that wait for it get it.
