@@ -156,7 +156,7 @@ fn a_cluster_keeps_the_newest_root_on_both_of_its_kubos_whatever_happens_to_its_
 }
 
 #[test]
-fn in_a_private_network_the_cluster_gets_root_and_archive_days_and_nobody_else_could() {
+fn in_a_private_network_cluster_kubo_and_relay_get_the_station_and_nobody_else_could() {
     if !(kubo::available() && cluster::available()) {
         return;
     }
@@ -191,6 +191,20 @@ fn in_a_private_network_the_cluster_gets_root_and_archive_days_and_nobody_else_c
         let report = health(station, "cluster");
         (report["days_pinned"] == 2 && report["days_wanted"] == 2).then_some(())
     });
+    // A relay with the key plays the station, and is one more peer that kubo has it from.
+    let follow = format!("follow = {:?}\n", station.ipns);
+    let peers = format!("peers = [{:?}]\n", kubo::address_of(&station));
+    let away = Home::new(&format!("{follow}{ALONE}bootstrap = []\n{peers}"));
+    std::fs::create_dir_all(away.data()).unwrap();
+    std::fs::write(away.data().join("swarm.key"), SWARM_KEY).unwrap();
+    let relay = away.start_online();
+    relay.wait_on_air();
+    assert_eq!(relay.ipns, station.ipns);
+    let [kubo, _] = &engines.kubos;
+    kubo.connect(&kubo::address_of(&relay));
+    assert!(kubo.peers().contains(&peer_of(&relay)) && peer_of(&relay) != peer_of(&station));
+    let (status, took) = relay.terminate();
+    assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
     // A kubo without the key, told where the station is, gets nothing.
     let outside = Kubo::start();
     let refused = outside.output(&["swarm", "connect", &kubo::address_of(&station)]);

@@ -8,14 +8,16 @@ mod support {
     pub(crate) mod station;
 }
 
+use skywave::ipfs::ipns::Name;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use support::media::{Depth, fixture_bytes, sines, wav};
-use support::station::{Home, run_to_end};
+use support::station::{Home, Station, run_to_end};
 
 /// Bounds a run; the judge's own patience is shorter.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
@@ -82,17 +84,22 @@ impl Judge {
 
     /// Reads on until a line, or to the end of the output: then `false`.
     fn reads(&mut self, wanted: &str, deadline: Instant) -> bool {
+        self.reads_from(wanted, deadline).is_some_and(|rest| rest.is_empty())
+    }
+
+    /// Reads on until a line that begins so, and gives the rest of it; `None` at the end of the output.
+    fn reads_from(&mut self, wanted: &str, deadline: Instant) -> Option<String> {
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     eprintln!("{line}");
                     self.said.push_str(&line);
                     self.said.push('\n');
-                    if line == wanted {
-                        return true;
+                    if let Some(rest) = line.strip_prefix(wanted) {
+                        return Some(rest.to_owned());
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => panic!("no {wanted:?} in time:\n{}", self.said),
             }
         }
@@ -160,6 +167,62 @@ fn the_page_checks_what_it_plays_and_plays_on_when_relays_lie_and_die() {
     let mut judge = Judge::start(&["relays.mjs", "--url", &url, "--ipns", &station.ipns]);
     let passed = judge.reads("PASS", Instant::now() + RUN_LIMIT);
     assert!(passed, "{}\nthe station said\n{}", judge.said, station.stderr());
+    assert!(judge.child.wait().expect("a child of ours").success());
+}
+
+/// A port of loopback that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
+}
+
+/// Settings of a node that keeps to this machine, knows these peers, and tells listeners where it is.
+fn node(swarm: u16, http: u16, peers: &[String]) -> String {
+    format!(
+        "[ipfs]\nlisten = [\"/ip4/127.0.0.1/tcp/{swarm}\"]\npeers = {peers:?}\ndht = \"off\"\nbootstrap = []\nmdns = false\n\
+         hole_punching = false\nupnp = false\n[http]\npublic = [\"http://127.0.0.1:{http}\"]\n"
+    )
+}
+
+/// A station that plays, and two relays of it that are on the air.
+fn station_with_relays() -> Vec<(Home, Station)> {
+    let (swarm, http) = (free_port(), free_port());
+    let home = music();
+    home.configure(&node(swarm, http, &[]));
+    let station = home.start_online_on(http);
+    station.wait_on_air();
+    let peer = Name::parse(&station.ipns).expect("the station says its name").peer_id();
+    let origin = format!("/ip4/127.0.0.1/tcp/{swarm}/p2p/{peer}");
+    let follow = format!("follow = \"{}\"\n", station.ipns);
+    let relay = || {
+        let http = free_port();
+        let home = Home::new(&(follow.clone() + &node(free_port(), http, &[origin.clone()])));
+        let relay = home.start_online_on(http);
+        (home, relay)
+    };
+    let nodes = vec![(home, station), relay(), relay()];
+    nodes.iter().for_each(|(_, node)| node.wait_on_air());
+    nodes
+}
+
+#[test]
+fn the_page_goes_from_one_real_node_to_the_next_as_they_are_killed() {
+    if let Some(reason) = lacking() {
+        return skip(reason);
+    }
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut nodes = station_with_relays();
+    let url = format!("{}/", nodes[0].1.url);
+    let deadline = Instant::now() + RUN_LIMIT;
+    let mut judge = Judge::start(&["boards.mjs", "--url", &url, "--kills", "2"]);
+    for _ in 0..2 {
+        let victim = judge.reads_from("KILL ", deadline);
+        let victim = victim.unwrap_or_else(|| panic!("{}\n{}", judge.said, nodes[0].1.stderr()));
+        let place = nodes.iter().position(|(_, node)| node.url == victim).expect("one of ours");
+        nodes.swap_remove(place).1.kill();
+        judge.tell("KILLED");
+    }
+    let passed = judge.reads("PASS", deadline);
+    assert!(passed, "{}\nthe last node said\n{}", judge.said, nodes[0].1.stderr());
     assert!(judge.child.wait().expect("a child of ours").success());
 }
 

@@ -66,22 +66,98 @@ fn both_images_install_by_the_one_script() {
     assert!(recipe.contains("${S}/board/install ${D}"));
 }
 
+/// Where the script puts a file of a folder of the repository; `None` for what is not installed as it stands.
+fn place_of(folder: &str, file: &Path) -> Option<PathBuf> {
+    let (name, text) = (file_name(file), file.to_str().unwrap());
+    if folder == "board/image/root" {
+        // What every root file system has: here it is Yocto's own recipes that bring it.
+        let base =
+            ["etc/group", "etc/hostname", "etc/hosts", "etc/machine-id", "etc/nsswitch.conf", "etc/passwd"];
+        let others = base.contains(&text) || text == "usr/sbin/nologin";
+        return (!others).then(|| PathBuf::from(text.replace("etc/udev/", "usr/lib/udev/")));
+    }
+    assert_eq!(folder, "board/systemd");
+    // The console is for development; the check is none of the board's.
+    if ["check", "skywave-console.service"].contains(&text) {
+        return None;
+    }
+    Some(match text.split_once('/') {
+        None if text == "skywave-crash-report" => "usr/lib/skywave/crash-report".into(),
+        None => Path::new("usr/lib/systemd/system").join(name),
+        Some(("udev", _)) => Path::new("usr/lib/udev/rules.d").join(name),
+        Some(_) => Path::new("usr/lib").join(text),
+    })
+}
+
 #[test]
 fn the_script_installs_every_file_of_the_board() {
     let destination = installed();
-    let names: BTreeSet<_> = files_below(destination.path()).iter().map(|path| file_name(path)).collect();
-    // The console is for development; the check and the crash report are not installed by these names.
-    let others = ["check", "skywave-console.service", "skywave-crash-report"];
-    let mut sources = files_below(&root().join("board/systemd"));
-    for folder in ["etc/systemd", "etc/udev", "usr/lib/skywave"] {
-        sources.extend(files_below(&root().join("board/image/root").join(folder)));
+    let mut found = 0;
+    for folder in ["board/systemd", "board/image/root"] {
+        for file in files_below(&root().join(folder)) {
+            let Some(place) = place_of(folder, &file) else { continue };
+            let copy = fs::read(destination.path().join(&place));
+            let copy = copy.unwrap_or_else(|_| panic!("{folder}/{} is not installed", file.display()));
+            assert_eq!(copy, fs::read(root().join(folder).join(&file)).unwrap(), "{}", place.display());
+            found += 1;
+        }
     }
-    assert!(sources.len() > 20, "found {} files only", sources.len());
-    for source in sources {
-        let name = file_name(&source);
-        assert!(others.contains(&name.as_str()) || names.contains(&name), "{}", source.display());
+    assert!(found > 25, "found {found} files only");
+    let console = "usr/lib/systemd/system/skywave-console.service";
+    assert!(!destination.path().join(console).exists(), "a release has a shell");
+}
+
+#[test]
+fn both_images_start_the_same_units() {
+    // Our own: the script enables what the quick image's list names, so that both have the same links.
+    let destination = installed();
+    let list = read("board/image/units.list");
+    let wanted = list.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '));
+    let wanted: Vec<_> = wanted.map(|(target, unit)| (target.trim(), unit.trim())).collect();
+    let (mut ours, mut theirs) = (0, BTreeSet::new());
+    for (target, unit) in wanted {
+        if unit == "var.mount" || unit.starts_with("skywave") {
+            let link = format!("usr/lib/systemd/system/{target}.wants/{unit}");
+            assert!(destination.path().join(&link).exists(), "{link}");
+            ours += 1;
+        } else {
+            theirs.insert(unit.rsplit_once('.').unwrap().0);
+        }
     }
-    assert!(!names.contains("skywave-console.service"), "a release has a shell");
+    assert!(ours > 6, "found {ours} only");
+    // systemd's own: without an option they are always built and started; the others are options of its recipe.
+    let always = ["systemd-journald", "systemd-journald-dev-log", "systemd-udevd", "systemd-udev-trigger"];
+    let always = always.iter().chain(&["systemd-udevd-control", "systemd-udevd-kernel", "tmp"]);
+    let always: BTreeSet<_> = always.chain(&["systemd-tmpfiles-setup"]).copied().collect();
+    let features = read(&format!("{LAYER}/conf/distro/include/skywave-features.inc"));
+    let options = features.split("PACKAGECONFIG:pn-systemd = \"").nth(1).unwrap().split('"').next().unwrap();
+    for unit in &theirs - &always {
+        let option = unit.trim_start_matches("systemd-");
+        assert!(options.split_whitespace().any(|word| word == option), "{unit} is not built by Yocto");
+    }
+}
+
+#[test]
+fn both_images_begin_with_the_same_repo_settings_and_modules() {
+    let recipe = read(&format!("{LAYER}/recipes-skywave/skywave/skywave_0.1.0.bb"));
+    let quick = read("board/image/rootfs");
+    // Made by the program while the image is built, at the place that the unit copies it from.
+    assert!(recipe.contains("/skywave init --repo-only ${B}/repo") && quick.contains(" init --repo-only "));
+    assert!(recipe.contains("${D}${datadir}/skywave/ipfs") && quick.contains("/usr/share/skywave/ipfs"));
+    assert!(read("board/systemd/tmpfiles.d/skywave.conf").contains(" /usr/share/skywave/ipfs\n"));
+    let group = read(&format!("{LAYER}/recipes-core/packagegroups/packagegroup-skywave.bb"));
+    assert!(
+        group.contains("/board/image/modules.list\"") && read("board/image/kernel").contains("/modules.list")
+    );
+    // The owner's files on the FAT partition.
+    let deploy = read(&format!("{LAYER}/recipes-core/skywave-fat/skywave-fat_1.0.bb"));
+    assert!(deploy.contains("${S}/board/fat/*.txt ${S}/board/fat/*.toml ${DEPLOYDIR}/skywave-fat/"));
+    let fat = read("board/image/fat");
+    for file in files_below(&root().join("board/fat")) {
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        assert!(matches!(extension, Some("txt" | "toml")), "{} is not deployed", file.display());
+        assert!(fat.contains(&file_name(&file)), "{} is not on the quick image's card", file.display());
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Numbers that must never go back: media sequence and IPNS sequence.
 //!
-//! They are written in advance, in steps: a card sees one small write a minute, not one per segment, and a crash
-//! skips at most a step.
+//! They are written in advance, in steps, and each write reserves anew for both: a card sees one small write a minute, not one
+//! per segment, and a crash skips at most a step.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,8 @@ use crate::state::{StateError, StateFile};
 
 /// Segments reserved at a time.
 const SEGMENT_STEP: u64 = 16;
-/// IPNS sequence numbers reserved at a time.
+/// IPNS sequence numbers reserved at a time. More than a step of segments uses, so that a station on air never writes for
+/// their sake.
 const SEQUENCE_STEP: u64 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +67,8 @@ impl Numbers {
         let known = self.segment.is_some_and(|_| n <= self.reserved.segment);
         if !known || discontinuities != self.reserved.discontinuities {
             let segment = n.max(self.reserved.segment) + if known { 0 } else { SEGMENT_STEP };
-            self.reserve(Reserved { segment, discontinuities, ..self.reserved })?;
+            let sequence = self.reserved.sequence.max(self.sequence.saturating_add(SEQUENCE_STEP));
+            self.reserve(Reserved { segment, sequence, discontinuities, ..self.reserved })?;
         }
         self.segment = Some(n);
         Ok(())
@@ -123,6 +125,22 @@ mod tests {
     fn load(folder: &std::path::Path, segment_ms: u64) -> Numbers {
         let file = StateFile::new(folder.join("numbers.json"), Durability::Process);
         Numbers::load(file, segment_ms, 1_000).unwrap()
+    }
+
+    /// A write is what wears a card out: 16 segments with their records cost one.
+    #[test]
+    fn a_station_on_air_writes_once_for_sixteen_segments_and_their_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut numbers = load(folder.path(), 3_840);
+        let mut writes = 0;
+        let mut before = None;
+        for n in 5_000..5_160 {
+            numbers.use_segment(n, 0).unwrap();
+            numbers.next_sequence().unwrap();
+            let now = std::fs::read(folder.path().join("numbers.json")).unwrap();
+            writes += u32::from(before.replace(now.clone()) != Some(now));
+        }
+        assert!((9..=11).contains(&writes), "{writes}");
     }
 
     #[test]

@@ -19,6 +19,9 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(120);
 const SILENCE_DB: f64 = -50.0;
 /// So many windows in a row (half overlapping, 125 ms) that resemble nothing are no codec's doing.
 const LOST_WINDOWS: usize = 4;
+/// So many windows in a row that agree are a jump. They overlap by half, so the last has nothing in common with the first:
+/// two that both hold the jump itself can agree on a lag that is neither the one before nor the one after.
+const AGREEING_WINDOWS: usize = 3;
 /// Peaks of correlation this close to the best one count as equal, and the nearest of them is taken.
 const TIE: f64 = 0.01;
 
@@ -94,7 +97,7 @@ pub fn find_offset(reference: &[f32], decoded: &[f32]) -> Offset {
 pub fn gap_or_repeat(reference: &[f32], decoded: &[f32], sample_rate: u32) -> Option<Splice> {
     let (window, reach) = (sample_rate as usize / 20, i64::from(sample_rate) * 6 / 100);
     let mut steady: Option<i64> = None;
-    let mut suspect: Option<Splice> = None;
+    let mut suspect: Option<(Splice, usize)> = None;
     let mut lost = 0;
     for at in (0..reference.len().saturating_sub(window)).step_by(window / 2) {
         let piece = &reference[at..at + window];
@@ -115,12 +118,15 @@ pub fn gap_or_repeat(reference: &[f32], decoded: &[f32], sample_rate: u32) -> Op
             suspect = None;
             continue;
         }
-        // One odd window may be the codec's doing; two that agree are a jump.
-        match suspect {
-            Some(first) if first.samples.is_some_and(|before| (before - samples).abs() <= 1) => {
-                return suspect;
+        match &mut suspect {
+            Some((first, agreeing)) if first.samples.is_some_and(|before| (before - samples).abs() <= 1) => {
+                *agreeing += 1;
+                if *agreeing == AGREEING_WINDOWS {
+                    return Some(*first);
+                }
             }
-            _ => suspect = Some(Splice { at, samples: Some(samples) }),
+            // One odd window may be the codec's doing.
+            _ => suspect = Some((Splice { at, samples: Some(samples) }, 1)),
         }
     }
     None

@@ -98,7 +98,12 @@ impl Home {
 
     /// Starts the station with its swarm, which `[ipfs]` of station.toml should keep on loopback.
     pub fn start_online(&self) -> Station {
-        let mut command = skywave(&["run", "--http", "127.0.0.1:0"]);
+        self.start_online_on(0)
+    }
+
+    /// Starts it so on this port.
+    pub fn start_online_on(&self, port: u16) -> Station {
+        let mut command = skywave(&["run", "--http", &format!("127.0.0.1:{port}")]);
         command.arg("--config").arg(self.config()).arg("--data").arg(self.data());
         Station::start(command)
     }

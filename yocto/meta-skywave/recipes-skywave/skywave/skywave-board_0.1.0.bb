@@ -29,6 +29,10 @@ do_compile[noexec] = "1"
 
 do_install() {
     ${S}/board/install ${D}
+    if [ "${SKYWAVE_DEVELOPMENT}" = 1 ]; then
+        # A getty waits for its line's device, which the shared drop-in does not announce.
+        rm -r ${D}${systemd_system_unitdir}/systemd-udev-trigger.service.d
+    fi
     # Where the card's partitions are mounted.
     install -d ${D}/boot ${D}/data
 }
