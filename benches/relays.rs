@@ -48,9 +48,10 @@ fn main() {
     let plan = Plan { renditions: RENDITIONS.to_vec(), ..Plan::new(most, LEAD) };
     let mut fleet = Fleet::start_origin(Lab::new(1 + most), &plan);
     println!(
-        "| relays | held after, p50 | p99 | least lead | the origin sends | media blocks per segment | a relay sends | receives | load |"
+        "| relays | held after, p50 | p99 | least lead | the origin sends | of it media | trees | \
+         copies of a segment | a relay sends | receives | load |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for count in counts {
         fleet.start_relays(count);
         fleet.wait_for_lead(LEAD - Duration::from_secs(12));
@@ -98,15 +99,28 @@ fn print(count: usize, before: &Reading, after: &Reading, fleet: &Fleet) {
     let kilobytes = |bytes: f64| format!("{:.0} kB/s", bytes / seconds / 1_000.0);
     let each = |of: fn(&Traffic) -> u64| kilobytes((after.bytes(of) - before.bytes(of)) / count as f64);
     let sent = kilobytes((after.origin.0.sent - before.origin.0.sent) as f64);
-    let blocks = |reading: &Reading| reading.origin.1.sum("network_events_total", "event=\"blocks_sent\"");
-    let blocks = (blocks(after) - blocks(before)) / (seconds / SEGMENT.as_secs_f64());
+    let [large, small] = blocks(before, after);
+    let copies = large / (seconds * f64::from(RENDITIONS.iter().map(|(_, rate)| rate).sum::<u32>()) / 8.0);
+    let [large, small] = [large, small].map(kilobytes);
     let lead = fleet.running().map(|relay| relay.lead().as_secs_f64()).fold(f64::INFINITY, f64::min);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap();
     let load = load.split(' ').next().unwrap();
     let [p50, p99] = [0.5, 0.99].map(|share| quantile(&held, share));
     println!(
-        "| {count} | {p50:.2} s | {p99:.2} s | {lead:.0} s | {sent} | {blocks:.0} | {} | {} | {load} |",
+        "| {count} | {p50:.2} s | {p99:.2} s | {lead:.0} s | {sent} | {large} | {small} | {copies:.1} | {} | {} | {load} |",
         each(|traffic| traffic.sent),
         each(|traffic| traffic.received),
     );
+}
+
+/// Bytes of blocks that the origin sent between two readings: of media, and of trees. What else it sent is talk, and what
+/// networks add.
+fn blocks(before: &Reading, after: &Reading) -> [f64; 2] {
+    let event = |event: &str| {
+        let of =
+            |reading: &Reading| reading.origin.1.sum("network_events_total", &format!("event=\"{event}\""));
+        of(after) - of(before)
+    };
+    let media = event("large_block_bytes_sent");
+    [media, event("block_bytes_sent") - media]
 }

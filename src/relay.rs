@@ -15,6 +15,7 @@ pub mod signed_tree;
 pub mod source;
 mod station;
 mod tick;
+mod turn;
 pub mod window;
 
 use std::collections::HashSet;
@@ -136,6 +137,10 @@ struct Work {
 struct Heard {
     record: Arc<Record>,
     at: Instant,
+    /// How many relays take what it announces from each other; one where this one is in haste.
+    relays: usize,
+    /// Until when its tree is not asked of the station itself.
+    spared: Instant,
 }
 
 impl Relay {

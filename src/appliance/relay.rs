@@ -106,7 +106,8 @@ impl Wiring {
         let report = parts.health.stage("relay", Some(STALL_AFTER));
         parts.health.set_follows(&name.to_string());
         let blocks = parts.node.blocks().clone();
-        let source = Peers { blocks: blocks.clone(), network: parts.node.network().cloned() };
+        let network = parts.node.network().cloned();
+        let source = Peers { blocks: blocks.clone(), network, station: name };
         let relay = Arc::new(Relay {
             name,
             own_name: parts.config.station.name.clone(),

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use cid::Cid;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
+use rust_ipfs::PeerId;
 use rust_ipfs::repo::{DefaultStorage, Repo};
 
+use super::ipns::Name;
 use super::{Block, Cause, IpfsError, Network};
 
 /// Blocks that are held outside the repo.
@@ -122,6 +124,27 @@ impl Blocks {
                 network.block(*cid, patience).await.map_err(|e| failed("fetch", *cid, e))
             }
             (held, _) => Ok(held),
+        }
+    }
+
+    /// The same, but the node of `spared` is asked only when so long is over: others may have the block by then.
+    ///
+    /// # Errors
+    /// As [`Blocks::fetch`].
+    pub async fn fetch_sparing(
+        &self,
+        cid: &Cid,
+        patience: Duration,
+        (spared, spare): (&Name, Duration),
+    ) -> Result<Option<Bytes>, IpfsError> {
+        let peer = PeerId::from_bytes(&spared.multihash().to_bytes()).ok();
+        match (self.get(cid).await?, &self.network, peer) {
+            (None, Some(network), Some(peer)) if !spare.is_zero() => {
+                let fetched = network.block_sparing(*cid, patience, (peer, spare)).await;
+                fetched.map_err(|e| failed("fetch", *cid, e))
+            }
+            (None, ..) => self.fetch(cid, patience).await,
+            (held, ..) => Ok(held),
         }
     }
 

@@ -29,7 +29,9 @@ use redial::{Redial, Wanted};
 use saved::Saved;
 
 /// How often it is looked who is missing.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a dial of a followed node may take: a slow line's four round trips, and few of TCP's doubling pauses.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
 /// How often good peers are written down: bounds what a crash loses, and what the card is written.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// How often more peers are looked for; kubo does the same.
@@ -176,9 +178,13 @@ impl Peers {
                 _ = look.tick() => {
                     self.want_named().await;
                     for (peer, addresses) in self.due() {
-                        let network = self.network.clone();
+                        let (network, followed) = (self.network.clone(), self.redial.is_followed(&peer));
                         dials.push(async move {
-                            (peer, network.dial_any(Some(peer), &addresses).await)
+                            let dialled = match followed {
+                                true => network.dial_within(peer, &addresses, FOLLOWED_WITHIN).await,
+                                false => network.dial_any(Some(peer), &addresses).await,
+                            };
+                            (peer, dialled)
                         });
                     }
                     self.refresh().await;

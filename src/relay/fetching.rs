@@ -35,7 +35,8 @@ impl Relay {
         for entry in next {
             if work.busy.insert(entry.cid) {
                 let (source, blocks) = (self.source.clone(), self.blocks.clone());
-                work.fetches.spawn(fetch(source, blocks, entry).in_current_span());
+                let spare = following.spare(&entry.cid);
+                work.fetches.spawn(fetch(source, blocks, entry, spare).in_current_span());
             }
         }
     }
@@ -62,8 +63,8 @@ impl Relay {
     }
 }
 
-async fn fetch(source: Arc<dyn Source>, blocks: Blocks, entry: Entry) -> Fetched {
-    let fetched = source.fetch(entry.cid, PATIENCE).await;
+async fn fetch(source: Arc<dyn Source>, blocks: Blocks, entry: Entry, spare: Duration) -> Fetched {
+    let fetched = source.fetch(entry.cid, PATIENCE, spare).await;
     let outcome = match fetched {
         Ok(Some(bytes)) if bytes.len() as u64 != entry.size || !is_block(&entry.cid, &bytes) => Err("wrong"),
         Ok(Some(data)) => {

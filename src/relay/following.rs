@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::DRY_SEGMENTS;
 use super::airtimes::Airtimes;
 use super::signed_tree::{self, SignedTree};
+use super::turn;
 use super::window::Window;
 use crate::ipfs::Blocks;
 use crate::ipfs::ipns::{Name, Record};
@@ -24,7 +25,7 @@ const VERSION: u32 = 1;
 /// First and longest rest of a block that nobody sent.
 const RESTS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(8)];
 
-/// Over how long relays of one station spread their fetches of a block, and which part of the time that there is.
+/// For how long a relay takes a block from other relays alone at most, and for which part of the time that there is.
 const SPREAD: Duration = Duration::from_secs(5);
 const SPREAD_PART: u32 = 8;
 
@@ -51,6 +52,8 @@ pub struct Following {
     pub(super) told: u64,
     /// When each block was announced that is not held yet.
     pub(super) announced: HashMap<Cid, Instant>,
+    /// Until when the station itself is not asked for it.
+    spared: HashMap<Cid, Instant>,
     resting: HashMap<Cid, Rest>,
 }
 
@@ -191,14 +194,15 @@ impl Following {
     /// Notes since when the blocks ahead of air are announced. What was announced before the relay came, when no number
     /// on air was known yet, is left out.
     ///
-    /// Where others may have a block too, each relay waits for it by `chance` (0 to 1) up to 5 s, and for a small part of
-    /// the time that there is: whoever comes later gets it from those who came before, and not all from the station.
+    /// Of several `relays` most take it from others: see [`turn`]. They spare the station for a small part of the time that
+    /// there is, by `chance` (0 to 1).
     pub(super) fn note_announced(
         &mut self,
         newest: Option<u64>,
         at: Instant,
         now_ms: i64,
-        chance: Option<fn() -> f64>,
+        relays: usize,
+        chance: fn() -> f64,
     ) {
         let Some(newest) = newest else { return };
         for (n, cid) in self.window.missing_from(newest + 1) {
@@ -208,10 +212,8 @@ impl Following {
             self.announced.insert(cid, at);
             let left = self.airtimes.due(n).map_or(0, |due| due.saturating_sub(now_ms));
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            if let Some(chance) = chance {
-                let until = Instant::now() + SPREAD.min(left / SPREAD_PART).mul_f64(chance());
-                self.resting.insert(cid, Rest { until, backoff: rests() });
-            }
+            let spare = turn::spare(relays, SPREAD.min(left / SPREAD_PART), chance());
+            self.spared.insert(cid, Instant::now() + spare);
         }
     }
 
@@ -240,6 +242,11 @@ impl Following {
         self.resting.get(cid).is_some_and(|rest| rest.until > Instant::now())
     }
 
+    /// For how long the station itself is not to be asked for the block.
+    pub(super) fn spare(&self, cid: &Cid) -> Duration {
+        self.spared.get(cid).map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
     /// When the next rest is over.
     pub(super) fn rested_at(&self) -> Option<Instant> {
         self.resting.values().map(|rest| rest.until).filter(|until| *until > Instant::now()).min()
@@ -253,6 +260,7 @@ impl Following {
     /// The block is held, or not needed any more.
     pub(super) fn settle(&mut self, cid: &Cid) -> Option<Instant> {
         self.resting.remove(cid);
+        self.spared.remove(cid);
         self.announced.remove(cid)
     }
 }
@@ -292,25 +300,32 @@ mod tests {
         following.learn();
         following.airtimes.arrived(newest, (newest as i64 + 1) * 3_840);
         let now_ms = (newest as i64 + 1) * 3_840;
-        following.note_announced(known, Instant::now(), now_ms, Some(|| 1.0));
+        following.note_announced(known, Instant::now(), now_ms, 8, || 1.0);
     }
 
-    fn rest_of(following: &Following, n: u64) -> Option<Duration> {
-        let rest = following.resting.get(&segment(n).media[0].cid)?;
-        Some(rest.until.saturating_duration_since(Instant::now()))
+    fn spare_of(following: &Following, n: u64) -> Duration {
+        following.spare(&segment(n).media[0].cid)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_announced_far_ahead_of_air_waits_for_its_turn_and_nothing_else_does() {
+    async fn what_is_announced_far_ahead_of_air_is_taken_from_other_relays_first_and_nothing_else_is() {
         let mut following = Following::default();
         hear(&mut following, None, 0, 13);
-        assert!((0..=13).all(|n| rest_of(&following, n).is_none()), "a relay that comes takes what there is");
+        assert!(
+            (0..=13).all(|n| spare_of(&following, n).is_zero()),
+            "a relay that comes takes what there is"
+        );
         (1..=13).for_each(|n| following.window.hold(segment(n).media[0].cid));
         hear(&mut following, Some(0), 1, 14);
-        assert_eq!(rest_of(&following, 14), Some(SPREAD));
-        assert!(following.rests(&segment(14).media[0].cid) && rest_of(&following, 13).is_none());
+        assert_eq!(spare_of(&following, 14), turn::spare(8, SPREAD, 1.0));
+        assert!(!following.rests(&segment(14).media[0].cid), "it is asked for at once");
+        assert!(!spare_of(&following, 14).is_zero() && spare_of(&following, 13).is_zero());
         hear(&mut following, Some(1), 11, 15);
         let left = Duration::from_millis(4 * 3_840);
-        assert_eq!(rest_of(&following, 15), Some(left / SPREAD_PART), "less time, less of it");
+        assert_eq!(
+            spare_of(&following, 15),
+            turn::spare(8, left / SPREAD_PART, 1.0),
+            "less time, less of it"
+        );
     }
 }

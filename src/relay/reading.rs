@@ -11,12 +11,16 @@ use tracing::Instrument;
 use super::following::Following;
 use super::signed_tree::{self, ReadError, SignedTree};
 use super::source::Reader;
-use super::{Heard, Relay, RelayError, Work};
+use super::{Heard, Relay, RelayError, Work, turn};
 use crate::ipfs::ipns::Record;
 use crate::metrics::NameMetrics;
 
 /// How long one block of a tree may take before the newest tree is tried instead.
 const TREE_PATIENCE: Duration = Duration::from_secs(6);
+/// For how long the tree of a tick is taken from other relays alone at most.
+const TREE_SPREAD: Duration = Duration::from_millis(1_500);
+/// Segments without a record after which all is taken wherever it is: the station was out of reach, and much is missing.
+const HASTY_SEGMENTS: u32 = 2;
 /// Pause after a tree that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -32,8 +36,11 @@ impl Relay {
         let known = following.record().is_some_and(|known| *known >= record);
         if !known {
             let at = Instant::now();
-            following.heard_at = Some(at);
-            work.heard = Some(Heard { record, at });
+            let silent = following.heard_at.replace(at).map(|before| at - before);
+            let hasty = silent.is_none_or(|silent| silent >= HASTY_SEGMENTS * following.segment());
+            let relays = if hasty { 1 } else { self.crowd() };
+            let spared = at + turn::spare(relays, TREE_SPREAD, fastrand::f64());
+            work.heard = Some(Heard { record, at, relays, spared });
             work.read_again_at = None;
         }
     }
@@ -47,7 +54,7 @@ impl Relay {
             return;
         }
         let again = same;
-        let source = Reader { source: self.source.clone(), patience: TREE_PATIENCE };
+        let source = Reader { source: self.source.clone(), patience: TREE_PATIENCE, spared: heard.spared };
         let known = following.tree.as_ref().map(SignedTree::known_groups).unwrap_or_default();
         work.read = Some(heard.record.clone());
         work.read_since = Some(Instant::now());
@@ -101,13 +108,21 @@ impl Relay {
         }
         let now_ms = self.millis_at(Instant::now());
         let known = following.tree.as_ref().map(|before| before.signed.newest);
-        let chance = (self.source.peers() > 1).then_some(fastrand::f64 as fn() -> f64);
-        following.note_announced(known, heard.at, now_ms, chance);
+        following.note_announced(known, heard.at, now_ms, heard.relays, fastrand::f64);
         following.read_at.get_or_insert_with(Instant::now);
         self.adopt(following, &tree).await?;
         following.tree = Some(tree);
         following.changed = true;
         Ok(())
+    }
+
+    /// How many relays of the station there are, this one among them.
+    fn crowd(&self) -> usize {
+        match self.source.peers() {
+            // Nobody but the station.
+            0 | 1 => 1,
+            peers => peers.max(self.overall.relays() + 1),
+        }
     }
 
     fn refuse(&self, work: &mut Work, heard: &Heard, error: &ReadError) {

@@ -6,14 +6,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use cid::Cid;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
+use crate::ipfs::ipns::Name;
 use crate::ipfs::unixfs::{BlockReader, NotFetched, UnixFsError};
 use crate::ipfs::{Block, Blocks, IpfsError, Network, providers};
 
 /// Blocks from here and from others.
 pub trait Source: Send + Sync + 'static {
-    /// The bytes of a block, from here or within `patience` from a peer; `None` where nobody sent it. Nothing is kept.
-    fn fetch(&self, cid: Cid, patience: Duration) -> BoxFuture<'static, Result<Option<Bytes>, IpfsError>>;
+    /// The bytes of a block, from here or within `patience` from a peer, for the time `spare` not from the station itself;
+    /// `None` where nobody sent it. Nothing is kept.
+    fn fetch(
+        &self,
+        cid: Cid,
+        patience: Duration,
+        spare: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, IpfsError>>;
 
     /// Connects to peers who say that they have the tree of `root`.
     fn find(&self, root: Cid) -> BoxFuture<'static, ()>;
@@ -29,12 +37,19 @@ pub struct Peers {
     pub blocks: Blocks,
     /// The network, where there is one.
     pub network: Option<Network>,
+    /// The station, whose node has its key.
+    pub station: Name,
 }
 
 impl Source for Peers {
-    fn fetch(&self, cid: Cid, patience: Duration) -> BoxFuture<'static, Result<Option<Bytes>, IpfsError>> {
-        let blocks = self.blocks.clone();
-        Box::pin(async move { blocks.fetch(&cid, patience).await })
+    fn fetch(
+        &self,
+        cid: Cid,
+        patience: Duration,
+        spare: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, IpfsError>> {
+        let (blocks, station) = (self.blocks.clone(), self.station);
+        Box::pin(async move { blocks.fetch_sparing(&cid, patience, (&station, spare)).await })
     }
 
     fn find(&self, root: Cid) -> BoxFuture<'static, ()> {
@@ -62,11 +77,14 @@ pub(super) struct Reader {
     pub(super) source: Arc<dyn Source>,
     /// How long one block may take.
     pub(super) patience: Duration,
+    /// Until when the station itself is spared.
+    pub(super) spared: Instant,
 }
 
 impl BlockReader for Reader {
     async fn read(&self, cid: &Cid) -> Result<Bytes, UnixFsError> {
-        let fetched = self.source.fetch(*cid, self.patience).await;
+        let spare = self.spared.saturating_duration_since(Instant::now());
+        let fetched = self.source.fetch(*cid, self.patience, spare).await;
         match fetched.map_err(|source| UnixFsError::Store { cid: *cid, source })? {
             Some(bytes) if is_block(cid, &bytes) => Ok(bytes),
             Some(_) => {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bitswap;
+mod cut;
 mod dht;
 mod gossip;
 mod lan;

@@ -100,15 +100,17 @@ impl Network {
         self.state().peers[peer].forged.insert(cid);
     }
 
-    /// What the first peer gives that has the block and is reached; a forgery is given once.
-    async fn ask(&self, cid: Cid) -> Option<Bytes> {
+    /// What the first peer gives that has the block and is reached, but for the one that is spared; a forgery is given once.
+    async fn ask(&self, cid: Cid, spared: Option<usize>) -> Option<Bytes> {
         let (delay, peers) = {
             let mut state = self.state();
             let forger = state.peers.iter_mut().any(|peer| peer.online && peer.forged.remove(&cid));
             if forger {
                 return Some(Bytes::from_static(b"forged"));
             }
-            let gives = |(_, peer): &(usize, &Peer)| peer.online && !peer.hidden.contains(&cid);
+            let gives = |(place, peer): &(usize, &Peer)| {
+                peer.online && !peer.hidden.contains(&cid) && spared != Some(*place)
+            };
             let peers = state.peers.iter().enumerate().filter(gives);
             let mut peers: Vec<_> = peers.map(|(place, peer)| (place, peer.blocks.clone())).collect();
             // Whoever is nearest answers first.
@@ -135,20 +137,28 @@ impl Network {
 struct View {
     network: Network,
     place: usize,
+    station: usize,
     own: Blocks,
 }
 
 impl Source for View {
-    fn fetch(&self, cid: Cid, patience: Duration) -> BoxFuture<'static, Result<Option<Bytes>, IpfsError>> {
+    fn fetch(
+        &self,
+        cid: Cid,
+        patience: Duration,
+        spare: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, IpfsError>> {
         let (network, place, own) = (self.network.clone(), self.place, self.own.clone());
+        let (station, until) = (self.station, Instant::now() + spare);
         Box::pin(async move {
             if let Some(bytes) = own.get(&cid).await? {
                 return Ok(Some(bytes));
             }
             let asked = timeout(patience, async {
                 loop {
+                    let spared = (Instant::now() < until).then_some(station);
                     if network.is_online(place)
-                        && let Some(bytes) = network.ask(cid).await
+                        && let Some(bytes) = network.ask(cid, spared).await
                     {
                         return bytes;
                     }
@@ -337,7 +347,8 @@ impl RelayNode {
         let (held, held_until) = watch::channel(None);
         let (keep_from, kept) = watch::channel(0);
         let (ticks, mut told) = mpsc::channel(16);
-        let view = View { network: origin.network.clone(), place, own: blocks.clone() };
+        let (network, station) = (origin.network.clone(), origin.place);
+        let view = View { network, place, station, own: blocks.clone() };
         let relay = Relay {
             name,
             own_name: "Relay".into(),

@@ -14,19 +14,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::gossipsub::TopicHash;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{self, OutboundRequestId, ProtocolSupport};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
-    ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, identify, mdns, memory_connection_limits};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::bitswap::{Bitswap, Opened, Streams};
 use crate::book::Book;
@@ -34,6 +35,7 @@ use crate::counters::Counters;
 use crate::fetch::{Answer, FetchCodec, PROTOCOL};
 use crate::gossip::{self, Gossipsub, Topics};
 use crate::keep::{Keep, Kept};
+use crate::liveness::{Due, Liveness};
 use crate::network::{Command, Mode, Network, NetworkError, Reply};
 use crate::queries::Queries;
 use crate::scope::Scope;
@@ -73,6 +75,11 @@ pub(crate) struct Parts {
 #[error("too many handshakes with one host")]
 struct TooManyOfHost;
 
+/// The peer's old connection, which is dead, is closed first.
+#[derive(Debug, Error)]
+#[error("its old connection is closed first")]
+struct ComesAnew;
+
 /// The network in the swarm. The lock is never contended: it is there because the swarm wants a behaviour that may be
 /// shared, and not all parts may.
 pub(crate) struct Behaviour(Mutex<State>);
@@ -81,6 +88,8 @@ pub(crate) struct Behaviour(Mutex<State>);
 enum Asker {
     One(Reply<Answer>),
     Many(mpsc::Sender<Bytes>),
+    /// Whoever listens to a topic of records.
+    Topic(TopicHash),
 }
 
 struct State {
@@ -98,6 +107,7 @@ struct State {
     fetches: HashMap<OutboundRequestId, Asker>,
     fetched: HashMap<Vec<u8>, Bytes>,
     handshakes: HashMap<ConnectionId, IpAddr>,
+    liveness: Liveness,
     rules: Arc<dyn RecordRules>,
     server: bool,
     book: Book,
@@ -150,6 +160,7 @@ impl Behaviour {
             fetches: HashMap::new(),
             fetched: HashMap::new(),
             handshakes: HashMap::new(),
+            liveness: Liveness::default(),
             rules: setup.records.clone(),
             server,
             book: book.clone(),
@@ -186,6 +197,7 @@ impl State {
     fn look_after(&mut self) {
         self.topics.leave_unheard(&mut self.parts.gossipsub);
         let now = Instant::now();
+        self.look_for_silent(now);
         if let Ok([lan, wan]) = both(&mut self.parts) {
             self.queries.end_unheard([&mut *lan, &mut *wan]);
             for _ in 0..self.queries.provide_due([&mut *lan, &mut *wan], now) {
@@ -197,6 +209,42 @@ impl State {
                 wan.kad().store_mut().expire(now);
             }
         }
+    }
+
+    /// Asks peers that follow what this node follows whether they are there, and lets go of those that are not: TCP would
+    /// find out after a quarter of an hour, and after a cut of some minutes pauses for as long before it sends again.
+    fn look_for_silent(&mut self, now: Instant) {
+        let book = &self.book;
+        let answers = |peer: &&PeerId| book.speaks(peer, PROTOCOL.as_ref());
+        let heard = |peer: &PeerId| Some((*peer, book.heard(peer)?));
+        let followers = self.topics.followers(&self.parts.gossipsub).filter(answers);
+        let followers: Vec<_> = followers.filter_map(heard).collect();
+        for due in self.liveness.look(now, &followers) {
+            match due {
+                // Any answer is one, also that there is nothing.
+                Due::Ask(peer) => _ = self.parts.fetch.send_request(&peer, Vec::new()),
+                Due::LetGo(peer) => self.let_go(peer),
+            }
+        }
+    }
+
+    fn let_go(&mut self, peer: PeerId) {
+        debug!(%peer, "nothing comes from a peer: its connections are closed");
+        self.counters.peers_silent.add();
+        let connection = CloseConnection::All;
+        self.actions.push_back(ToSwarm::CloseConnection { peer_id: peer, connection });
+    }
+
+    /// Whether a follower comes anew while its old connection is silent: the line was cut, and the old one is dead. Both at a
+    /// time would each carry a part of the gossip, so the old one is closed and the peer comes once more.
+    fn comes_anew(&mut self, peer: PeerId) -> bool {
+        let follows = self.topics.followers(&self.parts.gossipsub).any(|follower| *follower == peer);
+        let heard = self.book.heard(&peer).filter(|_| follows);
+        let over = heard.is_some_and(|heard| self.liveness.is_over(&peer, heard, Instant::now()));
+        if over {
+            self.let_go(peer);
+        }
+        over
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Parts>>> {
@@ -266,7 +314,11 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.state().parts.handle_established_inbound_connection(connection, peer, local, remote)
+        let state = self.state();
+        if state.comes_anew(peer) {
+            return Err(ConnectionDenied::new(ComesAnew));
+        }
+        state.parts.handle_established_inbound_connection(connection, peer, local, remote)
     }
 
     fn handle_pending_outbound_connection(

@@ -110,9 +110,16 @@ impl Bitswap {
         held(&shared.tasks).abort_all();
     }
 
-    pub(crate) async fn block(&self, cid: Cid, patience: Duration) -> Result<Option<Bytes>, NetworkError> {
-        let peers = self.0.speaking();
-        let begun = held(&self.0.wanted).begin(cid, &peers, self.0.now());
+    /// Where a peer is `spared` for some time, the others are asked first.
+    pub(crate) async fn block(
+        &self,
+        cid: Cid,
+        patience: Duration,
+        spared: Option<(PeerId, Duration)>,
+    ) -> Result<Option<Bytes>, NetworkError> {
+        let (peers, now) = (self.0.speaking(), self.0.now());
+        let spared = spared.map(|(peer, spare)| (peer, now + spare));
+        let begun = held(&self.0.wanted).begin(cid, &peers, spared, now);
         let (found, told) = begun.ok_or(NetworkError::Busy)?;
         let mut waiting = Waiting { shared: &self.0, cid, found: Some(found) };
         self.0.tell(told);

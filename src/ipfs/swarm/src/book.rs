@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
@@ -47,6 +47,8 @@ struct Peer {
     links: Vec<Link>,
     agent: String,
     protocols: Vec<String>,
+    /// When anything came from it last.
+    heard: Option<Instant>,
 }
 
 struct Link {
@@ -72,7 +74,28 @@ impl Book {
 
     pub(crate) fn opened(&self, peer: PeerId, connection: ConnectionId, address: &Multiaddr, dialled: bool) {
         let link = Link { connection, address: bare(address), dialled };
-        self.state().connected.entry(peer).or_default().links.push(link);
+        let mut state = self.state();
+        let entry = state.connected.entry(peer).or_default();
+        entry.links.push(link);
+        entry.heard = Some(Instant::now());
+    }
+
+    /// Something came from a connected peer.
+    pub(crate) fn hear(&self, peer: &PeerId) {
+        if let Some(entry) = self.state().connected.get_mut(peer) {
+            entry.heard = Some(Instant::now());
+        }
+    }
+
+    /// When anything came from a connected peer last.
+    pub(crate) fn heard(&self, peer: &PeerId) -> Option<Instant> {
+        self.state().connected.get(peer)?.heard
+    }
+
+    /// Whether a connected peer said that it speaks a protocol.
+    pub(crate) fn speaks(&self, peer: &PeerId, protocol: &str) -> bool {
+        let state = self.state();
+        state.connected.get(peer).is_some_and(|entry| entry.protocols.iter().any(|name| name == protocol))
     }
 
     pub(crate) fn closed(&self, peer: PeerId, connection: ConnectionId) {

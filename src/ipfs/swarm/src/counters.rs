@@ -39,6 +39,8 @@ counters! {
     dials,
     /// Dials that reached nobody.
     dials_failed,
+    /// Peers whose connections were closed because nothing came from them.
+    peers_silent,
     /// Queries that were sent into a DHT.
     queries,
     /// Records of others that were stored.
@@ -65,6 +67,10 @@ counters! {
     wants_refused,
     /// Blocks that were sent to others.
     blocks_sent,
+    /// Bytes of these blocks.
+    block_bytes_sent,
+    /// Bytes of those among them that are larger than 16 KiB: media, not trees.
+    large_block_bytes_sent,
     /// Blocks that came and were asked for.
     blocks_received,
     /// Blocks that came and nobody asked for, or any more.
@@ -80,6 +86,10 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add_many(1);
+    }
+
+    pub(crate) fn add_many(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cid::multibase::Base;
 use libp2p::PeerId;
 use libp2p::gossipsub::{
     self, AllowAllSubscriptionFilter, ConfigBuilder, IdentTopic, IdentityTransform,
@@ -24,6 +25,8 @@ use crate::counters::Counters;
 
 /// Largest message: an IPNS record (IPNS specification, "Record Size Limit").
 pub const MAX_MESSAGE: usize = 10 * 1024;
+/// What names of topics of records begin with; the base64url of the record's key follows (IPNS over PubSub specification).
+const RECORDS: &str = "/record/";
 /// Largest frame: peers put several messages and their control lists in one.
 const MAX_FRAME: usize = 64 * 1024;
 /// Messages that wait for whoever subscribed.
@@ -165,9 +168,19 @@ impl Topics {
         id: &MessageId,
         message: gossipsub::Message,
     ) {
-        let data = Bytes::from(message.data);
+        let (acceptance, counter) = match self.judge(from, &message.topic, message.data.into()) {
+            Verdict::Accept => (MessageAcceptance::Accept, &self.counters.messages),
+            Verdict::Ignore => (MessageAcceptance::Ignore, &self.counters.messages_ignored),
+            Verdict::Reject => (MessageAcceptance::Reject, &self.counters.messages_refused),
+        };
+        counter.add();
+        gossipsub.report_message_validation_result(id, &from, acceptance);
+    }
+
+    /// Takes what a peer has to say on a topic, by gossip or because it was asked.
+    pub(crate) fn judge(&mut self, from: PeerId, topic: &TopicHash, data: Bytes) -> Verdict {
         let (mut accepted, mut rejected) = (false, data.len() > MAX_MESSAGE);
-        let listeners = self.followed.get_mut(&message.topic).filter(|_| !rejected);
+        let listeners = self.followed.get_mut(topic).filter(|_| !rejected);
         for listener in listeners.into_iter().flatten() {
             match (listener.judge)(&data) {
                 Verdict::Accept => {
@@ -178,13 +191,23 @@ impl Topics {
                 Verdict::Reject => rejected = true,
             }
         }
-        let (verdict, counter) = match (rejected, accepted) {
-            (true, _) => (MessageAcceptance::Reject, &self.counters.messages_refused),
-            (false, true) => (MessageAcceptance::Accept, &self.counters.messages),
-            (false, false) => (MessageAcceptance::Ignore, &self.counters.messages_ignored),
-        };
-        counter.add();
-        gossipsub.report_message_validation_result(id, &from, verdict);
+        match (rejected, accepted) {
+            (true, _) => Verdict::Reject,
+            (false, true) => Verdict::Accept,
+            (false, false) => Verdict::Ignore,
+        }
+    }
+
+    /// Under which key peers give the newest record of a topic, where it is one of records and followed.
+    pub(crate) fn record_key(&self, topic: &TopicHash) -> Option<Vec<u8>> {
+        let key = topic.as_str().strip_prefix(RECORDS).filter(|_| self.followed.contains_key(topic))?;
+        Base::Base64Url.decode(key).ok()
+    }
+
+    /// Peers that follow what this node follows.
+    pub(crate) fn followers<'a>(&'a self, gossipsub: &'a Gossipsub) -> impl Iterator<Item = &'a PeerId> {
+        let same = |topics: &[&TopicHash]| topics.iter().any(|topic| self.followed.contains_key(*topic));
+        gossipsub.all_peers().filter(move |(_, topics)| same(topics)).map(|(peer, _)| peer)
     }
 
     /// Hands on what waits, as far as there is room.

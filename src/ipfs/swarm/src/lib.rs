@@ -11,6 +11,7 @@ mod counters;
 pub mod fetch;
 mod gossip;
 mod keep;
+mod liveness;
 mod network;
 mod protobuf;
 mod queries;

@@ -80,6 +80,7 @@ pub(crate) enum Command {
     AddPeer { peer: PeerId, addresses: Vec<Multiaddr>, reply: Reply<bool> },
     Dial { peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: Reply<PeerId> },
     Disconnect { peer: PeerId, reply: Reply<()> },
+    GiveUp { peer: PeerId, reply: Reply<()> },
     Bootstrap { reply: Reply<bool> },
     Routing { reply: Reply<Routing> },
 }
@@ -286,13 +287,46 @@ impl Network {
         self.ask(DIAL_WITHIN, |reply| Command::Dial { peer, addresses, reply }).await
     }
 
+    /// Connects to a peer under any of its addresses within a time that is shorter than the transport's own, after which the
+    /// attempt ends: one that began while the line was cut pauses for longer and longer before it sends again.
+    ///
+    /// # Errors
+    /// [`NetworkError::Timeout`]; [`NetworkError::Unreachable`] says why.
+    pub async fn dial_within(
+        &self,
+        peer: PeerId,
+        addresses: &[Multiaddr],
+        within: Duration,
+    ) -> Result<PeerId, NetworkError> {
+        match timeout(within, self.dial_any(Some(peer), addresses)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.ask(ANSWER_WITHIN, |reply| Command::GiveUp { peer, reply }).await?;
+                Err(NetworkError::Timeout)
+            }
+        }
+    }
+
     /// A block that a connected peer has, or one that connects meanwhile; its bytes match `cid`. `None` where nobody
     /// sent it within `patience`.
     ///
     /// # Errors
     /// [`NetworkError::Busy`] where 1,024 blocks are being asked for.
     pub async fn block(&self, cid: Cid, patience: Duration) -> Result<Option<Bytes>, NetworkError> {
-        self.bitswap.block(cid, patience).await
+        self.bitswap.block(cid, patience, None).await
+    }
+
+    /// The same, but one peer is asked only when so long is over: others may have the block by then.
+    ///
+    /// # Errors
+    /// As [`Network::block`].
+    pub async fn block_sparing(
+        &self,
+        cid: Cid,
+        patience: Duration,
+        spared: (PeerId, Duration),
+    ) -> Result<Option<Bytes>, NetworkError> {
+        self.bitswap.block(cid, patience, Some(spared)).await
     }
 
     /// The repo has a block that it did not have: peers that wait for it get it.

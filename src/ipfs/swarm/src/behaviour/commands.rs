@@ -63,6 +63,14 @@ impl State {
                 self.actions.push_back(ToSwarm::CloseConnection { peer_id: peer, connection });
                 _ = reply.send(Ok(()));
             }
+            Command::GiveUp { peer, reply } => {
+                if !self.book.is_connected(&peer) {
+                    // Ends the dials too.
+                    let connection = CloseConnection::All;
+                    self.actions.push_back(ToSwarm::CloseConnection { peer_id: peer, connection });
+                }
+                _ = reply.send(Ok(()));
+            }
             Command::Bootstrap { reply } => _ = reply.send(self.bootstrap()),
             Command::Routing { reply } => {
                 let routing = self.tables().map(|[lan, wan]| Routing { lan: lan.len(), wan: wan.len() });

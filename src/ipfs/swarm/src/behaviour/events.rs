@@ -1,5 +1,6 @@
 //! What the parts and the swarm tell.
 
+use libp2p::gossipsub::TopicHash;
 use libp2p::swarm::{ConnectionId, DialError, FromSwarm};
 use libp2p::{PeerId, identify, mdns, request_response};
 use tracing::debug;
@@ -9,6 +10,9 @@ use crate::book::bare;
 use crate::fetch::Answer;
 use crate::network::NetworkError;
 use crate::scope::Scope;
+
+/// Questions on their way beyond which nobody is asked for a record just because it joined.
+const MAX_JOINED: usize = 256;
 
 impl State {
     pub(super) fn event(&mut self, event: PartsEvent) {
@@ -22,7 +26,13 @@ impl State {
                 propagation_source,
                 message_id,
                 message,
-            }) => self.topics.received(&mut self.parts.gossipsub, propagation_source, &message_id, message),
+            }) => {
+                self.book.hear(&propagation_source);
+                self.topics.received(&mut self.parts.gossipsub, propagation_source, &message_id, message);
+            }
+            PartsEvent::Gossipsub(libp2p::gossipsub::Event::Subscribed { peer_id, topic }) => {
+                self.joined(peer_id, topic);
+            }
             PartsEvent::Fetch(event) => self.fetch_event(event),
             PartsEvent::Mdns(mdns::Event::Discovered(found)) => {
                 for (peer, address) in found {
@@ -91,22 +101,40 @@ impl State {
         }
     }
 
+    /// A peer that joins the topic of a record is asked for it: what was gossiped before, nobody sends again.
+    fn joined(&mut self, peer: PeerId, topic: TopicHash) {
+        let Some(key) = self.topics.record_key(&topic).filter(|_| self.fetches.len() < MAX_JOINED) else {
+            return;
+        };
+        let request = self.parts.fetch.send_request(&peer, key);
+        self.fetches.insert(request, Asker::Topic(topic));
+    }
+
     fn fetch_event(&mut self, event: request_response::Event<Vec<u8>, Answer>) {
-        use request_response::{Event, Message};
+        use request_response::{Event, Message, OutboundFailure};
         match event {
-            Event::Message { message: Message::Request { request, channel, .. }, .. } => {
+            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                self.book.hear(&peer);
                 let answer = self.fetched.get(&request).cloned();
                 self.counters.fetches.add();
                 _ = self.parts.fetch.send_response(channel, answer);
             }
-            Event::Message { message: Message::Response { request_id, response }, .. } => {
+            Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
+                self.book.hear(&peer);
                 match self.fetches.remove(&request_id) {
                     Some(Asker::One(reply)) => _ = reply.send(Ok(response)),
                     Some(Asker::Many(output)) => _ = response.map(|value| output.try_send(value)),
+                    Some(Asker::Topic(topic)) => {
+                        _ = response.map(|value| self.topics.judge(peer, &topic, value));
+                    }
                     None => {}
                 }
             }
-            Event::OutboundFailure { request_id, error, .. } => {
+            Event::OutboundFailure { peer, request_id, error, .. } => {
+                if matches!(error, OutboundFailure::Io(_) | OutboundFailure::UnsupportedProtocols) {
+                    // No good answer, but one.
+                    self.book.hear(&peer);
+                }
                 if let Some(Asker::One(reply)) = self.fetches.remove(&request_id) {
                     _ = reply.send(Err(NetworkError::Unreachable(error.to_string())));
                 }

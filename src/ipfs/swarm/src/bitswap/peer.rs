@@ -37,6 +37,10 @@ const WRITE_WITHIN: Duration = Duration::from_secs(30);
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of answers in one message, the last block not counted: what a peer that does not read holds here.
 const BATCH: usize = 128 * 1024;
+/// A block of more bytes is counted as one of media.
+const LARGE: usize = 16 * 1024;
+/// Bytes that are read at a time.
+const READ_CHUNK: usize = 16 * 1024;
 /// Bytes that are written at a time.
 const CHUNK: usize = 64 * 1024;
 /// Wants and cancels of ours that wait for a peer; more are told again later.
@@ -115,7 +119,8 @@ impl Shared {
     ) {
         loop {
             let longest = if held(&self.wanted).is_empty() { MAX_WANTLIST } else { MAX_MESSAGE };
-            let rest = match read_message(&peer, &mut stream, longest).await {
+            let hear = || self.book.hear(&peer.id);
+            let rest = match read_message(&peer, &mut stream, longest, hear).await {
                 Ok(Some(message)) => self.take_in(&peer, &message),
                 Ok(None) => return,
                 Err(error) => {
@@ -212,6 +217,10 @@ impl Shared {
             (Some(shelf), true) => match shelf.read(cid).await {
                 Some(data) => {
                     self.counters.blocks_sent.add();
+                    self.counters.block_bytes_sent.add_many(data.len());
+                    if data.len() > LARGE {
+                        self.counters.large_block_bytes_sent.add_many(data.len());
+                    }
                     message.block(&cid, &data);
                     peer.ledger().answered(entry);
                     return;
@@ -258,8 +267,13 @@ impl Shared {
     }
 }
 
-/// The next message without its length; `None` at the end of the stream.
-async fn read_message<T>(peer: &Peer, io: &mut T, longest: usize) -> io::Result<Option<Vec<u8>>>
+/// The next message without its length; `None` at the end of the stream. Tells `hear` whenever something comes.
+async fn read_message<T>(
+    peer: &Peer,
+    io: &mut T,
+    longest: usize,
+    hear: impl Fn(),
+) -> io::Result<Option<Vec<u8>>>
 where
     T: AsyncRead + Unpin + Send,
 {
@@ -276,14 +290,24 @@ where
                 break;
             }
             let _alone = peer.body.lock().await;
-            // It grows with what has come.
-            let mut message = Vec::new();
-            let mut body = io.take(length as u64);
-            timeout(READ_WITHIN, body.read_to_end(&mut message)).await??;
+            let message = timeout(READ_WITHIN, read_body(io.take(length as u64), hear)).await??;
             return if message.len() == length { Ok(Some(message)) } else { Err(malformed("cut off")) };
         }
     }
     Err(malformed("a message of more than its largest size"))
+}
+
+/// What is left of a message. It grows with what has come.
+async fn read_body<T: AsyncRead + Unpin + Send>(mut io: T, hear: impl Fn()) -> io::Result<Vec<u8>> {
+    let (mut message, mut chunk) = (Vec::new(), vec![0; READ_CHUNK]);
+    loop {
+        let length = io.read(&mut chunk).await?;
+        hear();
+        match length {
+            0 => return Ok(message),
+            _ => message.extend_from_slice(&chunk[..length]),
+        }
+    }
 }
 
 async fn write_message<T: AsyncWrite + Unpin + Send>(io: &mut T, message: &[u8]) -> io::Result<()> {

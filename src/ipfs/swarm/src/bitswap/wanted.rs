@@ -30,6 +30,8 @@ struct Want {
     asked: Option<(PeerId, Duration)>,
     /// Others that have it.
     others: VecDeque<PeerId>,
+    /// Who is not asked yet, and until when.
+    spared: Option<(PeerId, Duration)>,
 }
 
 /// The blocks that are wanted. Times are since the start of whatever clock the caller has.
@@ -57,8 +59,11 @@ impl Want {
 
     /// Asks peers that were not told yet. The only peer there is gets no question whether it has the block.
     fn tell(&mut self, cid: Cid, peers: &[PeerId], now: Duration) -> Vec<Told> {
+        let spared = self.spared.filter(|(_, until)| now < *until).map(|(peer, _)| peer);
+        let peers: Vec<_> = peers.iter().filter(|peer| spared != Some(**peer)).collect();
         let room = MAX_ASKED.saturating_sub(self.told.len());
-        let new: Vec<_> = peers.iter().filter(|peer| !self.told.contains(peer)).take(room).copied().collect();
+        let new = peers.iter().filter(|peer| !self.told.contains(peer)).take(room);
+        let new: Vec<_> = new.map(|peer| **peer).collect();
         self.told.extend(&new);
         match (self.asked, new.as_slice()) {
             (None, [only]) if peers.len() == 1 => vec![self.ask(cid, *only, now)],
@@ -74,11 +79,13 @@ impl Want {
 }
 
 impl Wanted {
-    /// Wants a block; `None` where too many are wanted already.
+    /// Wants a block, for some time from all but the peer that is `spared`, unless somebody wants it of all; `None` where too
+    /// many are wanted already.
     pub(super) fn begin(
         &mut self,
         cid: Cid,
         peers: &[PeerId],
+        spared: Option<(PeerId, Duration)>,
         now: Duration,
     ) -> Option<(watch::Receiver<Option<Bytes>>, Vec<Told>)> {
         if self.0.len() >= MAX_WANTED && !self.0.contains_key(&cid) {
@@ -90,7 +97,9 @@ impl Wanted {
             told_at: now,
             asked: None,
             others: VecDeque::new(),
+            spared,
         });
+        want.spared = want.spared.filter(|_| spared.is_some());
         Some((want.found.subscribe(), want.tell(cid, peers, now)))
     }
 
@@ -175,7 +184,7 @@ mod tests {
     #[test]
     fn the_only_peer_is_asked_for_the_block_at_once() {
         let (mut wanted, [a]) = (Wanted::default(), peers());
-        let (waits, told) = wanted.begin(cid(), &[a], START).unwrap();
+        let (waits, told) = wanted.begin(cid(), &[a], None, START).unwrap();
         assert_eq!(told, [(a, block(cid()))]);
         assert_eq!(wanted.arrived(a, &cid(), || Bytes::from_static(b"block")), Some(Vec::new()));
         assert_eq!(waits.borrow().as_deref(), Some(b"block".as_slice()));
@@ -185,7 +194,7 @@ mod tests {
     #[test]
     fn of_many_the_first_that_has_it_sends_it_and_the_others_are_told_that_it_came() {
         let (mut wanted, [a, b, c]) = (Wanted::default(), peers());
-        let (_waits, told) = wanted.begin(cid(), &[a, b, c], START).unwrap();
+        let (_waits, told) = wanted.begin(cid(), &[a, b, c], None, START).unwrap();
         assert_eq!(told, [(a, have(cid())), (b, have(cid())), (c, have(cid()))]);
         assert_eq!(wanted.has_not(a, cid(), START), None);
         assert_eq!(wanted.has(b, cid(), START), Some((b, block(cid()))));
@@ -196,7 +205,7 @@ mod tests {
     #[test]
     fn a_peer_that_has_it_and_does_not_send_it_is_followed_by_the_next() {
         let (mut wanted, [a, b, c]) = (Wanted::default(), peers());
-        let (_waits, _) = wanted.begin(cid(), &[a, b, c], START).unwrap();
+        let (_waits, _) = wanted.begin(cid(), &[a, b, c], None, START).unwrap();
         wanted.has(a, cid(), START);
         wanted.has(b, cid(), START);
         wanted.has(c, cid(), START);
@@ -209,7 +218,7 @@ mod tests {
     #[test]
     fn who_comes_later_is_asked_too_and_nobody_once_nobody_waits() {
         let (mut wanted, [a, b]) = (Wanted::default(), peers());
-        let (waits, told) = wanted.begin(cid(), &[], START).unwrap();
+        let (waits, told) = wanted.begin(cid(), &[], None, START).unwrap();
         assert!(told.is_empty());
         assert_eq!(wanted.look(&[a], START), [(a, block(cid()))]);
         assert_eq!(wanted.look(&[a, b], START), [(b, have(cid()))]);
@@ -217,5 +226,26 @@ mod tests {
         drop(waits);
         assert_eq!(wanted.left(&cid()), [(a, cancel(cid())), (b, cancel(cid()))]);
         assert!(wanted.is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_is_spared_is_asked_when_the_others_did_not_have_it_in_time() {
+        let (mut wanted, [a, b, station]) = (Wanted::default(), peers());
+        let (peers, until) = ([a, b, station], Duration::from_secs(2));
+        let (_waits, told) = wanted.begin(cid(), &peers, Some((station, until)), START).unwrap();
+        assert_eq!(told, [(a, have(cid())), (b, have(cid()))]);
+        assert_eq!(wanted.look(&peers, until / 2), []);
+        assert_eq!(wanted.look(&peers, until), [(station, have(cid()))]);
+        assert_eq!(wanted.has(station, cid(), until), Some((station, block(cid()))));
+    }
+
+    #[test]
+    fn nobody_is_spared_a_block_that_somebody_else_here_wants_of_all() {
+        let (mut wanted, [a, station]) = (Wanted::default(), peers());
+        let (peers, until) = ([a, station], Duration::from_secs(2));
+        let (_waits, told) = wanted.begin(cid(), &peers, Some((station, until)), START).unwrap();
+        assert_eq!(told, [(a, block(cid()))], "the only one that may be asked");
+        let (_also, told) = wanted.begin(cid(), &peers, None, START).unwrap();
+        assert_eq!(told, [(station, have(cid()))]);
     }
 }
