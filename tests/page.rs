@@ -195,7 +195,7 @@ fn station_with_relays() -> Vec<(Home, Station)> {
     let follow = format!("follow = \"{}\"\n", station.ipns);
     let relay = || {
         let http = free_port();
-        let home = Home::new(&(follow.clone() + &node(free_port(), http, &[origin.clone()])));
+        let home = Home::new(&(follow.clone() + &node(free_port(), http, std::slice::from_ref(&origin))));
         let relay = home.start_online_on(http);
         (home, relay)
     };
