@@ -347,8 +347,8 @@ impl RelayNode {
         let (held, held_until) = watch::channel(None);
         let (keep_from, kept) = watch::channel(0);
         let (ticks, mut told) = mpsc::channel(16);
-        let (network, station) = (origin.network.clone(), origin.place);
-        let view = View { network, place, station, own: blocks.clone() };
+        let network = origin.network.clone();
+        let view = View { network, place, station: origin.place, own: blocks.clone() };
         let relay = Relay {
             name,
             own_name: "Relay".into(),
