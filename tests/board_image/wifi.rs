@@ -96,7 +96,7 @@ fn wifi_is_joined_by_wifi_toml_and_what_is_wrong_with_it_is_told_on_the_card() {
 
     card.put("wifi.toml", "[[network]]\nssid = \"Attic\"\npassword = \"short\"\n");
     let mut board = Board::start(&card, &setup);
-    board.wait_for("the mistake on the card", |_| error("line 3"));
+    board.wait_for("the mistake on the card", |_| error("wifi.toml:3: "));
     board.cut();
 
     card.put("wifi.toml", wifi("wrong horse"));
