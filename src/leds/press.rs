@@ -40,6 +40,8 @@ pub struct Presses {
     pressed: bool,
     /// Since when the button is held.
     held_since: Duration,
+    /// Since when it has been watched without a gap.
+    watched_since: Duration,
     /// The present press was there when the program started.
     from_start: bool,
     /// The button has been seen released.
@@ -66,8 +68,10 @@ impl Presses {
             self.since = at;
         }
         if after_gap {
-            // A press across a gap may be two: it has no effect.
-            self.spent = true;
+            // A press across a gap may be two: it has no effect. One from the start is counted anew: a board that starts is
+            // busy, and who wants a reset holds on.
+            self.watched_since = at;
+            self.spent |= !(self.pressed && self.from_start);
         }
         if at - self.since >= DEBOUNCE && pressed != self.pressed {
             self.pressed = pressed;
@@ -81,6 +85,7 @@ impl Presses {
 
     fn press(&mut self) -> Option<Press> {
         self.held_since = self.since;
+        self.watched_since = self.since;
         self.from_start = !self.was_released;
         // Found pressed, and nobody knows for how long: only its release tells that the line is not stuck.
         self.spent = self.from_start && self.since > START;
@@ -101,7 +106,7 @@ impl Presses {
     fn hold(&mut self, at: Duration) -> Option<Press> {
         let held = at - self.held_since;
         if self.from_start {
-            let ready = !self.spent && !self.is_ready && held >= RESET_AFTER;
+            let ready = !self.spent && !self.is_ready && at - self.watched_since >= RESET_AFTER;
             self.is_ready |= ready;
             return ready.then_some(Press::ResetReady);
         }
@@ -156,6 +161,20 @@ mod tests {
         assert_eq!(meanings(&[0, 500], 20_000), []);
         // Held anew, it is a press like any other.
         assert_eq!(meanings(&[0, 9_900, 10_000, 30_000], 40_000), [Press::PowerOff]);
+    }
+
+    #[test]
+    fn a_board_too_busy_to_look_counts_the_ten_seconds_anew_and_a_minute_from_the_start() {
+        let effects = |gap: u64, end: u64| {
+            let mut presses = Presses::default();
+            let looks = (0..70_000_u64).step_by(20).filter(|at| !(gap..gap + 700).contains(at));
+            looks
+                .filter_map(|at| Some((at, presses.sample(at < end, Duration::from_millis(at))?)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(effects(6_000, 15_000), []);
+        assert_eq!(effects(6_000, 20_000), [(16_700, Press::ResetReady), (20_020, Press::Reset)]);
+        assert_eq!(effects(55_000, 66_000), [(10_000, Press::ResetReady)], "a minute is over");
     }
 
     #[test]

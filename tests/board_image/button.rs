@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 /// A press that is meant to be short, seen from a guest whose time is the host's.
 const SHORT: Duration = Duration::from_millis(400);
-/// From the start of the program on, and longer than the ten seconds of a reset.
-const LONG: Duration = Duration::from_secs(14);
+/// From the start of the program on, longer than the ten seconds of a reset by what an emulated board may not look, and shorter
+/// than a line that is stuck.
+const LONG: Duration = Duration::from_secs(25);
 /// A tone of ten minutes, and its rate.
 const TRACK: usize = 600;
 const RATE: u32 = 8_000;
