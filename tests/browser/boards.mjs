@@ -8,7 +8,7 @@
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
-import { FLAGS, Failure, browserPath, check, say } from './chromium.mjs';
+import { FLAGS, browserPath, check, say, verdict } from './chromium.mjs';
 import { hear, judge, look, open, play, until } from './listener.mjs';
 
 /** Of sound that is heard on each server, in seconds: longer than what the page has in store. */
@@ -47,12 +47,8 @@ async function run({ url, kills }) {
 
 const { values } = parseArgs({ options: { url: { type: 'string' }, kills: { type: 'string', default: '2' } } });
 
-try {
+await verdict(async () => {
   check(values.url, 'no --url');
   await run(values);
-  say('PASS');
-} catch (error) {
-  say(`FAIL: ${error instanceof Failure ? error.message : error.stack}`);
-  process.exitCode = 1;
-}
+});
 process.exit();

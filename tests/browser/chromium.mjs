@@ -39,3 +39,14 @@ export function browserPath() {
   }
   throw new Failure('no Chromium in PATH, and CHROMIUM is not set');
 }
+
+/** Runs a test and tells how it went: the last line is `PASS` or `FAIL: reason`, the exit code 0 or 1. */
+export async function verdict(test) {
+  try {
+    await test();
+    say('PASS');
+  } catch (error) {
+    say(`FAIL: ${error instanceof Failure ? error.message : error.stack}`);
+    process.exitCode = 1;
+  }
+}

@@ -8,7 +8,7 @@
 
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
-import { FLAGS, Failure, browserPath, check, say } from './chromium.mjs';
+import { FLAGS, Failure, browserPath, check, say, verdict } from './chromium.mjs';
 
 const START_MS = 30_000;
 /** Seconds that playback may stand still between two looks, a second apart. */
@@ -105,11 +105,7 @@ const { values } = parseArgs({
   options: { url: { type: 'string' }, hls: { type: 'string' }, seconds: { type: 'string', default: '60' } },
 });
 
-try {
+await verdict(async () => {
   check(values.url && values.hls, 'no --url or no --hls');
   await run(values);
-  say('PASS');
-} catch (error) {
-  say(`FAIL: ${error instanceof Failure ? error.message : error.stack}`);
-  process.exitCode = 1;
-}
+});

@@ -8,7 +8,7 @@
 
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
-import { FLAGS, Failure, browserPath, check, say } from './chromium.mjs';
+import { FLAGS, Failure, browserPath, check, say, verdict } from './chromium.mjs';
 import { SEGMENT_MS, hear, judge, look, open, play, until } from './listener.mjs';
 import { Proxy } from './proxy.mjs';
 
@@ -136,12 +136,8 @@ async function run({ url, ipns }) {
 
 const { values } = parseArgs({ options: { url: { type: 'string' }, ipns: { type: 'string' } } });
 
-try {
+await verdict(async () => {
   check(values.url && values.ipns, 'no --url or no --ipns');
   await run(values);
-  say('PASS');
-} catch (error) {
-  say(`FAIL: ${error instanceof Failure ? error.message : error.stack}`);
-  process.exitCode = 1;
-}
+});
 process.exit();

@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
-import { FLAGS, Failure, browserPath, check, say } from './chromium.mjs';
+import { FLAGS, Failure, browserPath, check, say, verdict } from './chromium.mjs';
 
 const TICK_MS = 1000;
 const START_MS = 20_000;
@@ -270,12 +270,8 @@ const { values } = parseArgs({
   },
 });
 
-try {
+await verdict(async () => {
   check(values.url, 'no --url');
   await run(values);
-  say('PASS');
-} catch (error) {
-  say(`FAIL: ${error instanceof Failure ? error.message : error.stack}`);
-  process.exitCode = 1;
-}
+});
 process.stdin.unref?.();

@@ -67,16 +67,29 @@ async fn a_follower_whose_line_is_dead_is_let_go_by_both_ends_and_one_that_has_n
     let line = Line::to(&cut).await;
     station.network().dial(&line.address).await.unwrap();
     quiet.network().dial(&station.address().await).await.unwrap();
-    until("both follow", || async {
-        (station.network().publish(TOPIC, Bytes::from_static(b"here")).await.unwrap() == 2).then_some(())
-    })
-    .await;
+    // Each end must know of the other, or the cut comes before there is anything to let go of.
+    let followers = async |peer: &Peer| {
+        peer.network().publish(TOPIC, Bytes::from_static(b"here")).await.unwrap_or_default()
+    };
+    until("the station has two followers", || async { (followers(&station).await == 2).then_some(()) }).await;
+    until("the cut one has one", || async { (followers(&cut).await >= 1).then_some(()) }).await;
     line.connected.send_replace(false);
     wait("both ends let go", || !connected(&station, &cut) && !connected(&cut, &station)).await;
     assert!(connected(&station, &quiet) && connected(&quiet, &station));
     // It was asked meanwhile, and said that it has nothing: that is enough.
     let asked = || station.network().counts().fetches + quiet.network().counts().fetches;
     wait("one of them is asked", || asked() > 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_dies_as_soon_as_it_is_there_is_let_go_by_both_ends() {
+    let (station, cut) = (start(&client()).await, start(&client()).await);
+    let line = Line::to(&cut).await;
+    station.network().dial(&line.address).await.unwrap();
+    wait("both ends are there", || connected(&cut, &station)).await;
+    // Before either knows what the other follows, or even who it is.
+    line.connected.send_replace(false);
+    wait("both ends let go", || !connected(&station, &cut) && !connected(&cut, &station)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

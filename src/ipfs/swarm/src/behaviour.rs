@@ -211,15 +211,16 @@ impl State {
         }
     }
 
-    /// Asks peers that follow what this node follows whether they are there, and lets go of those that are not: TCP would
-    /// find out after a quarter of an hour, and after a cut of some minutes pauses for as long before it sends again.
+    /// Asks peers that follow what this node follows whether they are there, and once all of which nothing has come at all,
+    /// and lets go of whoever is not: TCP would find out after a quarter of an hour, and after a cut of some minutes pauses
+    /// for as long before it sends again.
     fn look_for_silent(&mut self, now: Instant) {
         let book = &self.book;
         let answers = |peer: &&PeerId| book.speaks(peer, PROTOCOL.as_ref());
         let heard = |peer: &PeerId| Some((*peer, book.heard(peer)?));
         let followers = self.topics.followers(&self.parts.gossipsub).filter(answers);
-        let followers: Vec<_> = followers.filter_map(heard).collect();
-        for due in self.liveness.look(now, &followers) {
+        let peers: Vec<_> = followers.filter_map(heard).chain(book.mute()).collect();
+        for due in self.liveness.look(now, &peers) {
             match due {
                 // Any answer is one, also that there is nothing.
                 Due::Ask(peer) => _ = self.parts.fetch.send_request(&peer, Vec::new()),

@@ -49,6 +49,8 @@ struct Peer {
     protocols: Vec<String>,
     /// When anything came from it last.
     heard: Option<Instant>,
+    /// Whether anything came since it was connected.
+    spoke: bool,
 }
 
 struct Link {
@@ -84,6 +86,7 @@ impl Book {
     pub(crate) fn hear(&self, peer: &PeerId) {
         if let Some(entry) = self.state().connected.get_mut(peer) {
             entry.heard = Some(Instant::now());
+            entry.spoke = true;
         }
     }
 
@@ -96,6 +99,13 @@ impl Book {
     pub(crate) fn speaks(&self, peer: &PeerId, protocol: &str) -> bool {
         let state = self.state();
         state.connected.get(peer).is_some_and(|entry| entry.protocols.iter().any(|name| name == protocol))
+    }
+
+    /// Connected peers of which nothing has come yet, and when they were connected.
+    pub(crate) fn mute(&self) -> Vec<(PeerId, Instant)> {
+        let state = self.state();
+        let mute = state.connected.iter().filter(|(_, entry)| !entry.spoke);
+        mute.filter_map(|(peer, entry)| Some((*peer, entry.heard?))).collect()
     }
 
     pub(crate) fn closed(&self, peer: PeerId, connection: ConnectionId) {
