@@ -1,12 +1,17 @@
-//! Puts hls.js and @noble into the binary: from `web/node_modules` when they are there, else through npm into `OUT_DIR`.
+//! Packs the page (gzip, RFC 1952) into `OUT_DIR/page`, and with it hls.js and @noble: from `web/node_modules` when they are
+//! there, else through npm.
 //!
 //! Without either the build goes on and the page uses the browser's own HLS. `SKYWAVE_NO_NPM=1` keeps npm
 //! from being asked. A build that went on without them asks again once something in `web/` is touched.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// What the page takes of each package, and under which name. Of hls.js the light build: audio-only CMAF and ID3 in
 /// `emsg` are in it, captions and DRM are not.
@@ -28,8 +33,10 @@ fn main() {
     println!("cargo:rerun-if-env-changed=SKYWAVE_NO_NPM");
     println!("cargo:rustc-check-cfg=cfg(has_npm_packages)");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let page = out_dir.join("page");
+    pack_page(&page).unwrap_or_else(|error| panic!("web: {error}"));
     let found = find_packages(&out_dir).and_then(|packages| {
-        copy(&packages, &out_dir).map_err(|error| format!("{}: {error}", packages.display()))
+        pack_modules(&packages, &page).map_err(|error| format!("{}: {error}", packages.display()))
     });
     match found {
         Ok(()) => println!("cargo:rustc-cfg=has_npm_packages"),
@@ -39,9 +46,29 @@ fn main() {
     }
 }
 
-fn copy(packages: &Path, out_dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(out_dir.join("noble"))?;
-    MODULES.iter().try_for_each(|(from, to)| fs::copy(packages.join(from), out_dir.join(to)).map(drop))
+fn pack_page(page: &Path) -> io::Result<()> {
+    fs::create_dir_all(page.join("noble"))?;
+    for entry in fs::read_dir("web")? {
+        let (file, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        if file
+            .extension()
+            .is_some_and(|kind| ["html", "css", "svg", "js"].iter().any(|known| kind == *known))
+        {
+            pack(&file, &page.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn pack_modules(packages: &Path, page: &Path) -> io::Result<()> {
+    MODULES.iter().try_for_each(|(from, to)| pack(&packages.join(from), &page.join(to)))
+}
+
+/// The same bytes for the same file: neither name nor time go into the head.
+fn pack(from: &Path, to: &Path) -> io::Result<()> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&fs::read(from)?)?;
+    fs::write(to, packed.finish()?)
 }
 
 /// Whether everything is there.

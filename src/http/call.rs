@@ -1,6 +1,6 @@
 //! A GET or HEAD, taken apart.
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, header};
 
 use super::request_path::{self, RequestPath};
 
@@ -20,6 +20,24 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// Whether the client takes a body that is packed by gzip (RFC 9110 section 12.5.3).
+    pub(super) fn takes_gzip(&self) -> bool {
+        let fields = self.headers.get_all(header::ACCEPT_ENCODING).iter();
+        let codings: Vec<_> =
+            fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).collect();
+        let quality = |wanted: &str| {
+            codings.iter().find_map(|coding| {
+                let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+                let (_, weight) = weight.split_once('=')?;
+                name.trim().eq_ignore_ascii_case(wanted).then(|| weight.trim().parse().unwrap_or(0.0_f32))
+            })
+        };
+        quality("gzip")
+            .or_else(|| quality("x-gzip"))
+            .or_else(|| quality("*"))
+            .is_some_and(|quality| quality > 0.0)
+    }
+
     /// The decoded value of the first query parameter of that name; empty where it has none.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         if self.query.is_empty() {
@@ -34,5 +52,42 @@ impl Call {
     /// The decoded path, without a slash at its end.
     pub(super) fn decoded_path(&self) -> String {
         format!("/{}", self.path.segments.join("/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes_gzip(fields: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(header::ACCEPT_ENCODING, header::HeaderValue::from_static(field));
+        }
+        let path = request_path::parse("/").expect("a path");
+        let raw_path = "/".to_owned();
+        Call { get: true, headers, path, raw_path, query: String::new(), gateway: false }.takes_gzip()
+    }
+
+    #[test]
+    fn gzip_is_sent_to_whoever_names_it_or_takes_anything() {
+        for fields in
+            [&["gzip"][..], &["br, gzip;q=0.5"], &["deflate", "GZIP"], &["x-gzip"], &["*"], &["gzip ; Q=1.0"]]
+        {
+            assert!(takes_gzip(fields), "{fields:?}");
+        }
+        for fields in [
+            &[][..],
+            &[""],
+            &["identity"],
+            &["br"],
+            &["gzip;q=0"],
+            &["gzip;q=0.000, *"],
+            &["*;q=0"],
+            &["gzipped"],
+            &["gzip;q=much"],
+        ] {
+            assert!(!takes_gzip(fields), "{fields:?}");
+        }
     }
 }

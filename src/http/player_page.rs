@@ -1,8 +1,10 @@
 //! The player page: its files are in the binary, so that a board without internet serves it whole.
 
+use std::io::Read;
 use std::sync::LazyLock;
 
 use cid::Cid;
+use flate2::read::GzDecoder;
 use multihash_codetable::{Code, MultihashDigest};
 
 /// Multicodec of a raw block.
@@ -26,47 +28,54 @@ pub(super) struct Asset {
     pub path: &'static str,
     /// Value of Content-Type.
     pub content_type: &'static str,
-    /// The file's bytes, not compressed.
-    pub body: &'static [u8],
-    /// Value of ETag, quotes included: the CID of the body as a raw block, as for everything on this server.
-    pub etag: String,
+    /// The file by gzip (RFC 1952), as build.rs packed it.
+    pub packed: &'static [u8],
+    /// CID of the unpacked file as a raw block: its entity tag, as for everything on this server.
+    pub cid: String,
 }
 
 impl Asset {
-    fn new(path: &'static str, content_type: &'static str, body: &'static [u8]) -> Self {
-        let cid = Cid::new_v1(RAW, Code::Sha2_256.digest(body));
-        Self { path, content_type, body, etag: format!("\"{cid}\"") }
+    fn new(path: &'static str, content_type: &'static str, packed: &'static [u8]) -> Self {
+        let cid = Cid::new_v1(RAW, Code::Sha2_256.digest(&unpack(packed)));
+        Self { path, content_type, packed, cid: cid.to_string() }
+    }
+
+    /// The file itself.
+    pub(super) fn unpacked(&self) -> Vec<u8> {
+        unpack(self.packed)
+    }
+
+    /// Entity tag of the packed file, without quotes.
+    pub(super) fn packed_tag(&self) -> String {
+        format!("{}.gz", self.cid)
     }
 }
 
-/// A module of the page's own.
-macro_rules! script {
-    ($name:literal) => {
-        Asset::new(
-            concat!("/assets/", $name, ".js"),
-            JAVASCRIPT,
-            include_bytes!(concat!("../../web/", $name, ".js")),
-        )
+fn unpack(packed: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut whole).expect("build.rs packed it");
+    whole
+}
+
+/// What build.rs packed.
+macro_rules! packed {
+    ($file:expr) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/page/", $file))
     };
 }
 
-/// A module that build.rs took from npm.
-#[cfg(has_npm_packages)]
-macro_rules! package {
+/// A module: of the page's own, or of npm.
+macro_rules! script {
     ($name:literal) => {
-        Asset::new(
-            concat!("/assets/", $name, ".js"),
-            JAVASCRIPT,
-            include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".js")),
-        )
+        Asset::new(concat!("/assets/", $name, ".js"), JAVASCRIPT, packed!(concat!($name, ".js")))
     };
 }
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     vec![
-        Asset::new("/", HTML, include_bytes!("../../web/index.html")),
-        Asset::new("/assets/style.css", CSS, include_bytes!("../../web/style.css")),
-        Asset::new("/assets/icon.svg", SVG, include_bytes!("../../web/icon.svg")),
+        Asset::new("/", HTML, packed!("index.html")),
+        Asset::new("/assets/style.css", CSS, packed!("style.css")),
+        Asset::new("/assets/icon.svg", SVG, packed!("icon.svg")),
         script!("app"),
         script!("chain"),
         script!("cid"),
@@ -90,17 +99,17 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         script!("station"),
         script!("transfer"),
         #[cfg(has_npm_packages)]
-        package!("hls"),
+        script!("hls"),
         #[cfg(has_npm_packages)]
-        package!("noble/ed25519"),
+        script!("noble/ed25519"),
         #[cfg(has_npm_packages)]
-        package!("noble/sha2"),
+        script!("noble/sha2"),
         #[cfg(has_npm_packages)]
-        package!("noble/_md"),
+        script!("noble/_md"),
         #[cfg(has_npm_packages)]
-        package!("noble/_u64"),
+        script!("noble/_u64"),
         #[cfg(has_npm_packages)]
-        package!("noble/utils"),
+        script!("noble/utils"),
     ]
 });
 
@@ -113,9 +122,9 @@ pub(super) fn asset(path: &str) -> Option<&'static Asset> {
 mod tests {
     use super::*;
 
-    fn text(path: &str) -> &'static str {
+    fn text(path: &str) -> String {
         let asset = asset(path).expect("the page has this file");
-        std::str::from_utf8(asset.body).expect("the page's files are UTF-8")
+        String::from_utf8(asset.unpacked()).expect("the page's files are UTF-8")
     }
 
     /// Every quoted string that follows `marker` in `source`.
@@ -133,7 +142,7 @@ mod tests {
     #[test]
     fn every_file_the_page_asks_for_is_in_the_binary() {
         let page = text("/");
-        let asked: Vec<_> = [quoted_after(page, "href="), quoted_after(page, "src=")]
+        let asked: Vec<_> = [quoted_after(&page, "href="), quoted_after(&page, "src=")]
             .concat()
             .into_iter()
             .filter(|path| path.starts_with("/assets/"))
@@ -151,7 +160,8 @@ mod tests {
         let mut imports = 0;
         for script in scripts {
             let (folder, _) = script.path.rsplit_once('/').expect("a path from the root");
-            let modules = quoted_after(text(script.path), " from ").into_iter();
+            let text = text(script.path);
+            let modules = quoted_after(&text, " from ").into_iter();
             // What a package's comments import by its own name is an example.
             for module in modules.filter(|module| !(folder.ends_with("/noble") && module.starts_with('@'))) {
                 let path = module.replacen('.', folder, 1);
@@ -184,21 +194,29 @@ mod tests {
         for (name, at_least) in packages {
             let served = asset(&format!("/assets/{name}.js"));
             assert_eq!(served.is_some(), cfg!(has_npm_packages), "{name}");
-            let bytes = served.map_or(at_least, |asset| asset.body.len());
+            let bytes = served.map_or(at_least, |asset| asset.unpacked().len());
             assert!(bytes >= at_least, "{bytes} bytes are no {name}");
         }
     }
 
     #[test]
-    fn an_etag_is_the_cid_of_the_body() {
+    fn a_tag_is_the_cid_of_the_file_and_another_where_it_is_packed() {
         let icon = asset("/assets/icon.svg").expect("the icon is in the binary");
-        let cid: Cid = icon.etag.trim_matches('"').parse().expect("a CID between quotes");
+        let cid: Cid = icon.cid.parse().expect("a CID");
         assert_eq!(cid.codec(), RAW);
-        assert_eq!(*cid.hash(), Code::Sha2_256.digest(icon.body));
-        let mut etags: Vec<_> = ASSETS.iter().map(|asset| &asset.etag).collect();
-        etags.sort();
-        etags.dedup();
-        assert_eq!(etags.len(), ASSETS.len());
+        assert_eq!(*cid.hash(), Code::Sha2_256.digest(include_bytes!("../../web/icon.svg")));
+        let mut tags: Vec<_> =
+            ASSETS.iter().flat_map(|asset| [asset.cid.clone(), asset.packed_tag()]).collect();
+        tags.sort();
+        tags.dedup();
+        assert_eq!(tags.len(), 2 * ASSETS.len());
+    }
+
+    #[test]
+    fn the_page_is_packed_to_less_than_half() {
+        let bytes = |size: fn(&Asset) -> usize| ASSETS.iter().map(size).sum::<usize>();
+        let (packed, whole) = (bytes(|asset| asset.packed.len()), bytes(|asset| asset.unpacked().len()));
+        assert!(packed * 2 < whole, "{packed} of {whole} bytes");
     }
 
     #[test]

@@ -170,13 +170,20 @@ async fn dispatch(gateway: &Gateway, route: Route, site: Site<'_>, call: &Call) 
     }
 }
 
-/// The page and what it loads. Asked for again at each visit, so an upgraded station never shows a mix of old and
-/// new; the tag makes that a 304.
+/// The page and what it loads, packed for who takes it so. Asked for again at each visit, so an upgraded station never shows
+/// a mix of old and new; the tag makes that a 304.
 fn page(call: &Call) -> Response<Body> {
     let Some(asset) = player_page::asset(&call.decoded_path()) else { return not_found() };
-    let body = bytes::Bytes::from_static(asset.body);
-    let mut response =
-        respond::bytes(call, asset.etag.trim_matches('"'), "no-cache", asset.content_type, body);
+    let gzip = call.takes_gzip();
+    let (tag, body) = match gzip {
+        true => (asset.packed_tag(), bytes::Bytes::from_static(asset.packed)),
+        false => (asset.cid.clone(), asset.unpacked().into()),
+    };
+    let mut response = respond::bytes(call, &tag, "no-cache", asset.content_type, body);
+    respond::set(&mut response, header::VARY, "Accept-Encoding");
+    if gzip && response.status().is_success() {
+        respond::set(&mut response, header::CONTENT_ENCODING, "gzip");
+    }
     if asset.content_type.starts_with("text/html") {
         respond::set(&mut response, header::CONTENT_SECURITY_POLICY, player_page::CONTENT_SECURITY_POLICY);
     }

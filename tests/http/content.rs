@@ -1,5 +1,7 @@
 //! What is answered: statuses, headers, bodies.
 
+use std::io::Read;
+
 use cid::Cid;
 use cid::multibase::Base;
 use multihash_codetable::{Code, MultihashDigest};
@@ -430,4 +432,27 @@ async fn the_page_may_load_only_what_its_policy_allows() {
     let again = station.get_with("/", &[("If-None-Match", page.header("etag"))]).await;
     assert_eq!(again.status, 304);
     assert_eq!(station.get("/assets/none.js").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_page_is_sent_packed_to_whoever_takes_it_so() {
+    let station = Station::on_air().await;
+    for path in ["/", "/assets/app.js", "/assets/style.css"] {
+        let whole = station.get(path).await;
+        let packed = station.get_with(path, &[("Accept-Encoding", "gzip, deflate, br")]).await;
+        assert_eq!((whole.header("content-encoding"), packed.header("content-encoding")), ("", "gzip"));
+        assert_eq!(whole.header("content-type"), packed.header("content-type"));
+        assert_eq!((whole.header("vary"), packed.header("vary")), ("Accept-Encoding", "Accept-Encoding"));
+        assert_eq!(packed.header("content-length"), packed.body.len().to_string());
+        assert!(packed.body.len() * 2 < whole.body.len(), "{path}: {} bytes", packed.body.len());
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, whole.body);
+        // One is not the other, and each is known again.
+        assert_ne!(whole.header("etag"), packed.header("etag"));
+        let known = [("Accept-Encoding", "gzip"), ("If-None-Match", packed.header("etag"))];
+        let again = station.get_with(path, &known).await;
+        assert_eq!((again.status, again.header("content-encoding")), (304, ""));
+        assert_eq!(station.get_with(path, &known[1..]).await.status, 200);
+    }
 }
