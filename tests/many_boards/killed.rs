@@ -1,6 +1,6 @@
 //! A relay dies again and again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::lab::fleet::{Fleet, Plan, SEGMENT};
 use crate::support::lab::watch::Listener;
@@ -8,6 +8,8 @@ use crate::support::lab::{self};
 
 const LEAD: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a relay stays dead at most.
+const MOST_DEAD: Duration = SEGMENT.saturating_mul(2);
 /// The moments of the kills are chosen by chance, the same in each run.
 const SEED: u64 = 50;
 
@@ -25,10 +27,11 @@ fn a_relay_that_is_killed_catches_up_each_time_and_listeners_of_another_notice_n
     let mut chance = fastrand::Rng::with_seed(SEED);
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
-        let rest = SEGMENT.mul_f64(chance.f64());
-        let began = std::time::Instant::now();
-        fleet.wait("the moment", PATIENCE, |_| began.elapsed() >= rest);
+        let (rest, dead) = (SEGMENT.mul_f64(chance.f64()), MOST_DEAD.mul_f64(chance.f64()));
+        pause(&fleet, rest);
         fleet.relays[0].kill();
+        // The origin goes on meanwhile, so there is something to catch up with.
+        pause(&fleet, dead);
         let (relay, lab) = (&mut fleet.relays[0], &fleet.lab);
         relay.start(lab);
         // Its playlists are the origin's again, and it is ahead of air again.
@@ -48,4 +51,9 @@ fn a_relay_that_is_killed_catches_up_each_time_and_listeners_of_another_notice_n
     );
     assert_eq!((seen.report.jumps, seen.report.discontinuities), (0, 0), "{seen:?}");
     assert!(seen.latest < Duration::from_secs(3), "{seen:?}");
+}
+
+fn pause(fleet: &Fleet, time: Duration) {
+    let began = Instant::now();
+    fleet.wait("the moment", PATIENCE, |_| began.elapsed() >= time);
 }
