@@ -29,6 +29,8 @@ use support::lab::{self, Lab};
 
 const RELAYS: [usize; 3] = [5, 20, 50];
 const LEAD: Duration = Duration::from_secs(60);
+/// Relays that are started at once.
+const AT_ONCE: usize = 3;
 /// Segments that are measured.
 const SEGMENTS: u32 = 12;
 /// Of the default configuration.
@@ -53,8 +55,11 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for count in counts {
-        fleet.start_relays(count);
-        fleet.wait_for_lead(LEAD - Duration::from_secs(12));
+        // A few at a time: whoever comes takes the whole window at once, and one machine is to carry all of them.
+        for running in (fleet.running().count()..count).step_by(AT_ONCE) {
+            fleet.start_relays(count.min(running + AT_ONCE));
+            fleet.wait_for_lead(LEAD - Duration::from_secs(12));
+        }
         // Connections among relays come with the state messages.
         settle(&fleet, 5);
         let before = Reading::of(&fleet);
