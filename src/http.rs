@@ -17,6 +17,7 @@ mod player_page;
 mod request_path;
 mod respond;
 mod router;
+mod weighted;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;

@@ -3,6 +3,7 @@
 use hyper::{HeaderMap, header};
 
 use super::request_path::{self, RequestPath};
+use super::weighted::Weighted;
 
 /// What handlers may know of a request.
 #[derive(Debug)]
@@ -23,19 +24,12 @@ impl Call {
     /// Whether the client takes a body that is packed by gzip (RFC 9110 section 12.5.3).
     pub(super) fn takes_gzip(&self) -> bool {
         let fields = self.headers.get_all(header::ACCEPT_ENCODING).iter();
-        let codings: Vec<_> =
-            fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).collect();
-        let quality = |wanted: &str| {
-            codings.iter().find_map(|coding| {
-                let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
-                let (_, weight) = weight.split_once('=')?;
-                name.trim().eq_ignore_ascii_case(wanted).then(|| weight.trim().parse().unwrap_or(0.0_f32))
-            })
-        };
-        quality("gzip")
-            .or_else(|| quality("x-gzip"))
-            .or_else(|| quality("*"))
-            .is_some_and(|quality| quality > 0.0)
+        let fields = fields.filter_map(|field| field.to_str().ok());
+        let codings: Vec<_> = fields.flat_map(|field| field.split(',')).filter_map(Weighted::parse).collect();
+        let named = ["gzip", "x-gzip", "*"];
+        let coding = named.iter().find_map(|name| codings.iter().find(|coding| coding.is(name)));
+        // The plain file is safe where the weight is none.
+        coding.and_then(|coding| coding.weight).is_some_and(|weight| weight > 0)
     }
 
     /// The decoded value of the first query parameter of that name; empty where it has none.

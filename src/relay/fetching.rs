@@ -7,6 +7,7 @@ use tracing::Instrument;
 
 use super::following::Following;
 use super::source::{Source, is_block};
+use super::window::Window;
 use super::{Relay, Work};
 use crate::ipfs::{Block, Blocks};
 use crate::metrics::NameMetrics;
@@ -14,6 +15,10 @@ use crate::publisher::stream_tree::Entry;
 
 /// Blocks that are fetched at a time: enough to fill a line, few enough that the first ones come first.
 const AT_ONCE: usize = 8;
+/// The same of what no playlist lists any more: whoever comes takes minutes of it, on lines that carry what comes as well.
+const PAST_AT_ONCE: usize = 2;
+/// When a relay that comes begins with that: the other relays, who have it too, are known by then.
+const PAST_AFTER: Duration = Duration::from_secs(10);
 /// How long one block may take before it is asked for anew.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,13 +30,13 @@ pub(super) struct Fetched {
 
 impl Relay {
     /// Fetches what is missing, the most urgent first.
-    pub(super) fn begin_fetches(&self, following: &Following, work: &mut Work) {
-        let room = AT_ONCE.saturating_sub(work.fetches.len());
-        if room == 0 {
-            return;
+    pub(super) fn begin_fetches(&self, following: &mut Following, work: &mut Work) {
+        let mut next = next(following, work, AT_ONCE, Window::missing);
+        if next.is_empty() && following.read_at.is_some_and(|at| at.elapsed() >= PAST_AFTER) {
+            next = self::next(following, work, PAST_AT_ONCE, Window::missing_past);
+            let relays = self.crowd();
+            next.iter().for_each(|entry| following.spare_past(entry.cid, relays, fastrand::f64));
         }
-        let waits = |entry: &&Entry| !work.busy.contains(&entry.cid) && !following.rests(&entry.cid);
-        let next: Vec<_> = following.window.missing().filter(waits).take(room).copied().collect();
         for entry in next {
             if work.busy.insert(entry.cid) {
                 let (source, blocks) = (self.source.clone(), self.blocks.clone());
@@ -61,6 +66,18 @@ impl Relay {
         let held = following.window.held_until();
         self.held_until.send_if_modified(|known| std::mem::replace(known, held) != held);
     }
+}
+
+/// The first that are to be fetched now, as long as fewer than `most` are.
+fn next<'a, M: Iterator<Item = &'a Entry>>(
+    following: &'a Following,
+    work: &Work,
+    most: usize,
+    missing: fn(&'a Window) -> M,
+) -> Vec<Entry> {
+    let room = most.saturating_sub(work.fetches.len());
+    let waits = |entry: &&Entry| !work.busy.contains(&entry.cid) && !following.rests(&entry.cid);
+    missing(&following.window).filter(waits).take(room).copied().collect()
 }
 
 async fn fetch(source: Arc<dyn Source>, blocks: Blocks, entry: Entry, spare: Duration) -> Fetched {

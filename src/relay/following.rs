@@ -217,6 +217,12 @@ impl Following {
         }
     }
 
+    /// The first time that a block of the past is asked for, most of several `relays` take it from others, by `chance`.
+    pub(super) fn spare_past(&mut self, cid: Cid, relays: usize, chance: fn() -> f64) {
+        let spare = || Instant::now() + turn::spare(relays, SPREAD, chance());
+        self.spared.entry(cid).or_insert_with(spare);
+    }
+
     /// Tells retention of what came on air up to `n`, each segment once.
     pub(super) fn tell_aired(&mut self, n: u64) {
         let told = std::mem::replace(&mut self.told, n);

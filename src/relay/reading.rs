@@ -117,7 +117,7 @@ impl Relay {
     }
 
     /// How many relays of the station there are, this one among them.
-    fn crowd(&self) -> usize {
+    pub(super) fn crowd(&self) -> usize {
         match self.source.peers() {
             // Nobody but the station.
             0 | 1 => 1,

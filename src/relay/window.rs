@@ -148,14 +148,23 @@ impl Window {
         inits.chain(self.segments.values().flat_map(|segment| &segment.media))
     }
 
-    /// What is needed and not held, in the order in which it is fetched: what players need first, then by airtime; last
-    /// what was on air already, the newest first.
+    /// What is needed and not held of the playlists and of what comes, in the order in which it is fetched: what players
+    /// need first, then by airtime.
     pub fn missing(&self) -> impl Iterator<Item = &Entry> {
         let inits = self.head.iter().flat_map(|head| &head.renditions).map(|rendition| &rendition.init);
-        let from = if self.on_air.is_some() { self.first_listed } else { self.would_list_from() };
-        let ahead = self.segments.range(from..).flat_map(|(_, segment)| &segment.media);
-        let past = self.segments.range(..from).rev().flat_map(|(_, segment)| &segment.media);
-        inits.chain(ahead).chain(past).filter(|entry| !self.held.contains(&entry.cid))
+        let ahead = self.segments.range(self.lists_from()..).flat_map(|(_, segment)| &segment.media);
+        inits.chain(ahead).filter(|entry| !self.held.contains(&entry.cid))
+    }
+
+    /// What is not held of that which no playlist lists any more, the newest first: nobody waits for it.
+    pub fn missing_past(&self) -> impl Iterator<Item = &Entry> {
+        let past = self.segments.range(..self.lists_from()).rev().flat_map(|(_, segment)| &segment.media);
+        past.filter(|entry| !self.held.contains(&entry.cid))
+    }
+
+    /// The number with which the playlists begin, or would.
+    fn lists_from(&self) -> u64 {
+        if self.on_air.is_some() { self.first_listed } else { self.would_list_from() }
     }
 
     /// Media of the segments from `n` on that is not held, each file with its number.

@@ -1,5 +1,6 @@
 //! The relay stage under simulated time: a real publisher, and a network that is cut, lies and loses.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use skywave::health::Status;
@@ -304,6 +305,31 @@ async fn many_relays_get_most_of_it_from_each_other() {
     let files: Vec<_> = (FIRST + 48..=FIRST + 60).map(|n| Origin::media(n, "hifi")).collect();
     let given: usize = files.iter().map(|cid| origin.network.given(origin.place, cid)).sum();
     assert!(given >= files.len() && given < 6 * files.len(), "{given} times {} files", files.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn relays_that_come_at_once_take_what_is_past_from_each_other() {
+    const RELAYS: usize = 12;
+    let folders: Vec<_> = (0..=RELAYS).map(|_| tempfile::tempdir().unwrap()).collect();
+    let origin = Origin::start(folders[RELAYS].path(), &network(), 8, no_cuts).await;
+    origin.wait_for(FIRST + 80).await;
+    let mut relays = Vec::new();
+    for folder in &folders[..RELAYS] {
+        relays.push(RelayNode::start(folder.path(), &origin).await);
+    }
+    let past: Vec<_> = (FIRST..FIRST + 70).flat_map(|n| RENDITIONS.map(|r| Origin::media(n, r))).collect();
+    for relay in &relays {
+        relay.wait_for(FIRST + 82).await;
+        let held: HashSet<_> = relay.blocks.list().await.iter().map(|cid| cid.hash().to_owned()).collect();
+        assert!(!past.iter().any(|cid| held.contains(cid.hash())), "others are not known yet");
+    }
+    origin.wait_for(FIRST + 120).await;
+    for relay in &relays {
+        assert!(relay.missing().await.is_empty(), "{:?}", relay.missing().await);
+        assert_on_time(relay, &origin, FIRST + 85, FIRST + 119);
+    }
+    let given: usize = past.iter().map(|cid| origin.network.given(origin.place, cid)).sum();
+    assert!(given >= past.len() && given < 5 * past.len(), "{given} times {} files", past.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use hyper::header;
 
 use super::car_request::{CarError, CarRequest};
 use crate::http::call::Call;
+use crate::http::weighted::Weighted;
 
 /// What to send of a content path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,21 +80,21 @@ impl Format {
 pub(super) fn wanted(call: &Call) -> Result<Wanted, FormatError> {
     let mut ranges = Vec::new();
     for value in call.headers.get_all(header::ACCEPT) {
-        ranges.extend(value.to_str().unwrap_or_default().split(',').filter_map(MediaRange::parse));
+        ranges.extend(value.to_str().unwrap_or_default().split(',').filter_map(Weighted::parse));
     }
-    let html = ranges.iter().any(|range| range.kind.eq_ignore_ascii_case("text/html"));
+    let html = ranges.iter().any(|range| range.is("text/html"));
     if let Some(name) = call.parameter("format").filter(|name| !name.is_empty()) {
         let parameters = ranges.iter().find(|range| range.is(CAR_TYPE)).map(|range| range.parameters);
         let format = by_name(&name, call, parameters)?;
-        let other = |range: &MediaRange<'_>| specific(range.kind).is_some_and(|kind| kind != format.name());
+        let other = |range: &Weighted<'_>| specific(range.name).is_some_and(|kind| kind != format.name());
         let by_header = ranges.iter().any(other);
         return Ok(Wanted { formats: vec![format], html: false, by_header });
     }
-    ranges.retain(|range| range.quality > 0);
+    ranges.retain(|range| quality(range) > 0);
     if ranges.is_empty() {
         return Ok(Wanted { formats: vec![Format::File], html, by_header: false });
     }
-    ranges.sort_by_key(|range| (std::cmp::Reverse(range.quality), specific(range.kind).is_none()));
+    ranges.sort_by_key(|range| (std::cmp::Reverse(quality(range)), specific(range.name).is_none()));
     let (mut formats, mut refused) = (Vec::new(), None);
     for range in ranges {
         match of_range(&range, call) {
@@ -106,6 +107,11 @@ pub(super) fn wanted(call: &Call) -> Result<Wanted, FormatError> {
         (true, Some(error)) => Err(error),
         _ => Ok(Wanted { formats, html, by_header: true }),
     }
+}
+
+/// A weight that is no number is as if it were left out.
+fn quality(range: &Weighted<'_>) -> u32 {
+    range.weight.unwrap_or(1_000)
 }
 
 const CAR_TYPE: &str = "application/vnd.ipld.car";
@@ -130,13 +136,13 @@ fn specific(kind: &str) -> Option<&'static str> {
     known.map(|(_, name)| *name).or_else(|| foreign().then_some(""))
 }
 
-fn of_range(range: &MediaRange<'_>, call: &Call) -> Result<Format, FormatError> {
-    match specific(range.kind) {
+fn of_range(range: &Weighted<'_>, call: &Call) -> Result<Format, FormatError> {
+    match specific(range.name) {
         None => Ok(Format::File),
-        Some("") => Err(FormatError::NotMade(range.kind.to_owned())),
+        Some("") => Err(FormatError::NotMade(range.name.to_owned())),
         // A variant that is not made is as if it were not listed.
         Some("car") => match CarRequest::new(call, Some(range.parameters)) {
-            Err(CarError::Variant(_)) => Err(FormatError::NotMade(range.kind.to_owned())),
+            Err(CarError::Variant(_)) => Err(FormatError::NotMade(range.name.to_owned())),
             request => Ok(Format::Car(request?)),
         },
         Some(name) => by_name(name, call, None),
@@ -155,34 +161,6 @@ fn by_name(name: &str, call: &Call, car_parameters: Option<&str>) -> Result<Form
         "cbor" => Format::Block(BlockFormat::Cbor),
         _ => return Err(FormatError::Unknown(name.to_owned())),
     })
-}
-
-/// One element of an Accept field.
-#[derive(Debug, Clone, Copy)]
-struct MediaRange<'a> {
-    kind: &'a str,
-    /// Everything behind the first semicolon.
-    parameters: &'a str,
-    /// In thousandths.
-    quality: u32,
-}
-
-impl<'a> MediaRange<'a> {
-    fn parse(text: &'a str) -> Option<MediaRange<'a>> {
-        let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
-        let kind = kind.trim();
-        let quality =
-            parameters.split(';').filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| {
-                name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().unwrap_or(1.0))
-            });
-        // 0 to 1000; the cast of anything else saturates.
-        let quality = quality.map_or(1000, |quality| (quality.clamp(0.0, 1.0) * 1000.0) as u32);
-        (!kind.is_empty()).then_some(MediaRange { kind, parameters, quality })
-    }
-
-    fn is(&self, kind: &str) -> bool {
-        self.kind.eq_ignore_ascii_case(kind)
-    }
 }
 
 #[cfg(test)]
@@ -232,6 +210,7 @@ mod tests {
             ["raw", "car"]
         );
         assert_eq!(names("", "application/vnd.ipld.raw;q=0, */*"), ["file"]);
+        assert_eq!(names("", "application/vnd.ipld.raw;q=much, */*;q=0.9"), ["raw", "file"]);
         assert_eq!(names("", "application/json, text/plain, */*"), ["json", "file"]);
         assert_eq!(names("", "application/x-tar, */*;q=0.1"), ["tar", "file"]);
         assert_eq!(names("", "application/vnd.ipld.car;order=foo, application/vnd.ipld.car;q=0.5"), ["car"]);

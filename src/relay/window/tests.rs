@@ -69,7 +69,7 @@ fn missing(window: &Window) -> Vec<String> {
         let names = (0..100).flat_map(known).chain(["lofi".to_owned(), "hifi".to_owned()]);
         names.into_iter().find(|name| entry(name).cid == *cid).unwrap()
     };
-    window.missing().map(|entry| name(&entry.cid)).collect()
+    window.missing().chain(window.missing_past()).map(|entry| name(&entry.cid)).collect()
 }
 
 #[test]
@@ -80,6 +80,7 @@ fn what_players_need_comes_first_then_by_airtime_and_the_past_last_from_its_new_
     assert_eq!(order[..4], ["lofi", "hifi", "lofi 5", "hifi 5"]);
     let firsts: Vec<_> = order[2..].iter().filter_map(|name| name.strip_prefix("lofi ")).collect();
     assert_eq!(firsts, ["5", "6", "7", "8", "9", "10", "11", "12", "4", "3", "2", "1"]);
+    assert_eq!((window.missing().count(), window.missing_past().count()), (2 + 2 * 8, 2 * 4));
 }
 
 #[test]
@@ -207,7 +208,7 @@ proptest! {
                 window.segments().for_each(|segment| airtimes.learn(segment));
                 airtimes.arrived(newest, now);
             }
-            let sent: Vec<_> = window.missing().map(|e| e.cid).filter(|_| random.f64() < moment.sent).collect();
+            let sent: Vec<_> = window.missing().chain(window.missing_past()).map(|e| e.cid).filter(|_| random.f64() < moment.sent).collect();
             sent.into_iter().for_each(|cid| window.hold(cid));
             window.begin(true);
             for later in [0, PATIENCE_MS] {
@@ -219,7 +220,7 @@ proptest! {
             window.forget_before(newest.saturating_sub(moment.kept));
             check(&window, &mut before)?;
             prop_assert!(window.on_air().is_none_or(|on_air| on_air <= newest), "before its airtime");
-            let all = window.missing().next().is_none() && window.on_air() == Some(newest);
+            let all = window.missing().chain(window.missing_past()).next().is_none() && window.on_air() == Some(newest);
             let ours = window.live().and_then(|live| live.media_playlist(4)).filter(|_| all);
             let theirs = origin.media_playlist(4).expect("on air");
             if let Some(ours) = ours.filter(|ours| ours.media_sequence == theirs.media_sequence) {

@@ -42,15 +42,20 @@ pub struct KnownPeer {
     pub answered: SystemTime,
 }
 
-#[derive(Default)]
 struct Peer {
     links: Vec<Link>,
     agent: String,
     protocols: Vec<String>,
-    /// When anything came from it last.
+    /// When it was connected last.
+    connected: Instant,
+    /// When anything came from it last since it is there.
     heard: Option<Instant>,
-    /// Whether anything came since it was connected.
-    spoke: bool,
+}
+
+impl Peer {
+    fn new(connected: Instant) -> Self {
+        Self { links: Vec::new(), agent: String::new(), protocols: Vec::new(), connected, heard: None }
+    }
 }
 
 struct Link {
@@ -76,23 +81,24 @@ impl Book {
 
     pub(crate) fn opened(&self, peer: PeerId, connection: ConnectionId, address: &Multiaddr, dialled: bool) {
         let link = Link { connection, address: bare(address), dialled };
-        let mut state = self.state();
-        let entry = state.connected.entry(peer).or_default();
+        let (mut state, now) = (self.state(), Instant::now());
+        let entry = state.connected.entry(peer).or_insert_with(|| Peer::new(now));
         entry.links.push(link);
-        entry.heard = Some(Instant::now());
+        entry.connected = now;
     }
 
     /// Something came from a connected peer.
     pub(crate) fn hear(&self, peer: &PeerId) {
         if let Some(entry) = self.state().connected.get_mut(peer) {
             entry.heard = Some(Instant::now());
-            entry.spoke = true;
         }
     }
 
-    /// When anything came from a connected peer last.
+    /// When anything came from a connected peer last, its connection included.
     pub(crate) fn heard(&self, peer: &PeerId) -> Option<Instant> {
-        self.state().connected.get(peer)?.heard
+        let state = self.state();
+        let entry = state.connected.get(peer)?;
+        Some(entry.heard.map_or(entry.connected, |heard| heard.max(entry.connected)))
     }
 
     /// Whether a connected peer said that it speaks a protocol.
@@ -104,8 +110,8 @@ impl Book {
     /// Connected peers of which nothing has come yet, and when they were connected.
     pub(crate) fn mute(&self) -> Vec<(PeerId, Instant)> {
         let state = self.state();
-        let mute = state.connected.iter().filter(|(_, entry)| !entry.spoke);
-        mute.filter_map(|(peer, entry)| Some((*peer, entry.heard?))).collect()
+        let mute = state.connected.iter().filter(|(_, entry)| entry.heard.is_none());
+        mute.map(|(peer, entry)| (*peer, entry.connected)).collect()
     }
 
     pub(crate) fn closed(&self, peer: PeerId, connection: ConnectionId) {
