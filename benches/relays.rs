@@ -1,7 +1,8 @@
 //! What relays cost their origin: its bytes, and how long a relay waits for a block, by the number of relays. Figures and
 //! method: docs/scale.md.
 //!
-//! `cargo bench --bench relays -- [relays ...]`, as root, prints a Markdown table. Every node is a program of its own in a
+//! `cargo bench --bench relays -- [one] [relays ...]`, as root, prints a Markdown table; with `one`, of a station that has one
+//! rendition, for more relays than the machine carries with three. Every node is a program of its own in a
 //! network namespace of its own, and the bytes are those of IP packets on its line. The lines neither delay nor lose.
 //! SKYWAVE_BIN names another build to be measured.
 #![allow(
@@ -33,21 +34,23 @@ const LEAD: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 3;
 /// Segments that are measured.
 const SEGMENTS: u32 = 12;
-/// Of the default configuration.
+/// Of the default configuration; the last one is the one.
 const RENDITIONS: [(&str, u32); 3] = [("lofi", 64_000), ("midfi", 96_000), ("hifi", 192_000)];
 
 fn main() {
     if !lab::available() {
         return;
     }
-    let mut counts: Vec<usize> =
-        std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let one = arguments.iter().any(|argument| argument == "one");
+    let renditions = &RENDITIONS[if one { RENDITIONS.len() - 1 } else { 0 }..];
+    let mut counts: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     if counts.is_empty() {
         counts = RELAYS.to_vec();
     }
     counts.sort_unstable();
     let most = *counts.last().unwrap();
-    let plan = Plan { renditions: RENDITIONS.to_vec(), ..Plan::new(most, LEAD) };
+    let plan = Plan { renditions: renditions.to_vec(), ..Plan::new(most, LEAD) };
     let mut fleet = Fleet::start_origin(Lab::new(1 + most), &plan);
     println!(
         "| relays | held after, p50 | p99 | least lead | the origin sends | of it media | trees | \
@@ -58,13 +61,14 @@ fn main() {
         // A few at a time: whoever comes takes the whole window at once, and one machine is to carry all of them.
         for running in (fleet.running().count()..count).step_by(AT_ONCE) {
             fleet.start_relays(count.min(running + AT_ONCE));
-            fleet.wait_for_lead(LEAD - Duration::from_secs(12));
+            fleet.wait_for_lead(LEAD / 2);
         }
         // Connections among relays come with the state messages.
         settle(&fleet, 5);
         let before = Reading::of(&fleet);
         settle(&fleet, SEGMENTS);
-        print(count, &before, &Reading::of(&fleet), &fleet);
+        let rate = renditions.iter().map(|(_, rate)| rate).sum();
+        print(count, rate, &before, &Reading::of(&fleet), &fleet);
     }
 }
 
@@ -98,14 +102,14 @@ impl Reading {
     }
 }
 
-fn print(count: usize, before: &Reading, after: &Reading, fleet: &Fleet) {
+fn print(count: usize, rate: u32, before: &Reading, after: &Reading, fleet: &Fleet) {
     let seconds = (after.at - before.at).as_secs_f64();
     let held = observed("relay_held_after_seconds", &before.figures(), &after.figures());
     let kilobytes = |bytes: f64| format!("{:.0} kB/s", bytes / seconds / 1_000.0);
     let each = |of: fn(&Traffic) -> u64| kilobytes((after.bytes(of) - before.bytes(of)) / count as f64);
     let sent = kilobytes((after.origin.0.sent - before.origin.0.sent) as f64);
     let [large, small] = blocks(before, after);
-    let copies = large / (seconds * f64::from(RENDITIONS.iter().map(|(_, rate)| rate).sum::<u32>()) / 8.0);
+    let copies = large / (seconds * f64::from(rate) / 8.0);
     let [large, small] = [large, small].map(kilobytes);
     let lead = fleet.running().map(|relay| relay.lead().as_secs_f64()).fold(f64::INFINITY, f64::min);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap();

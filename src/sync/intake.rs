@@ -20,10 +20,11 @@ pub const FUTURE_MS: i64 = 60_000;
 pub const PAST_MS: i64 = 300_000;
 /// Messages of one node. A relay sends one a segment at most, the origin three at its start.
 const AUTHOR: Rate = Rate { per_second: 1, burst: 8 };
-/// Messages whose signatures are verified. Nodes of this program send about twenty a second, however many they are.
+/// Messages whose signatures are verified. Nodes of this program send about four a second, however many they are.
 const VERIFIED: Rate = Rate { per_second: 60, burst: 600 };
-/// What each known node adds to the time between two messages of one, so that all together send twenty a second.
-const PERIOD_PER_NODE: Duration = Duration::from_millis(50);
+/// What each known node adds to the time between two messages of one, so that all together send four a second: each comes
+/// about seven times, from as many neighbours, and that is most of what many relays cost a small processor.
+const PERIOD_PER_NODE: Duration = Duration::from_millis(250);
 /// A node is forgotten after so many of its periods without a word,
 const PERIODS: u32 = 3;
 /// and not before this time.

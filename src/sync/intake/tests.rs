@@ -282,9 +282,9 @@ fn the_more_nodes_there_are_the_longer_each_waits() {
         let contact = rig.intake.contact(peer, at(0));
         rig.intake.keep_node(peer, Node { time_ms: NOW, seq: 1, bytes: [].into() }, contact);
     }
-    assert_eq!(rig.intake.period(), Duration::from_secs(50));
-    assert!(!rig.intake.forget_stale(at(187)), "three periods, jittered by a quarter");
-    assert!(rig.intake.forget_stale(at(188)));
+    assert_eq!(rig.intake.period(), Duration::from_secs(250));
+    assert!(!rig.intake.forget_stale(at(937)), "three periods, jittered by a quarter");
+    assert!(rig.intake.forget_stale(at(938)));
 }
 
 #[test]
