@@ -71,6 +71,7 @@ pub mod http {
     mod content_type;
     mod request_path;
     mod respond;
+    mod weighted;
 
     #[path = "../../fuzz/src/body.rs"]
     mod body;
