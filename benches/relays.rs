@@ -58,7 +58,7 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for count in counts {
-        // A few at a time: whoever comes takes the whole window at once, and one machine is to carry all of them.
+        // A few at a time: one machine is to carry all of them.
         for running in (fleet.running().count()..count).step_by(AT_ONCE) {
             fleet.start_relays(count.min(running + AT_ONCE));
             fleet.wait_for_lead(LEAD / 2);

@@ -34,8 +34,7 @@ impl Relay {
         let mut next = next(following, work, AT_ONCE, Window::missing);
         if next.is_empty() && following.read_at.is_some_and(|at| at.elapsed() >= PAST_AFTER) {
             next = self::next(following, work, PAST_AT_ONCE, Window::missing_past);
-            let relays = self.crowd();
-            next.iter().for_each(|entry| following.spare_past(entry.cid, relays, fastrand::f64));
+            next.iter().for_each(|entry| following.spare_past(entry.cid, self.crowd(), fastrand::f64));
         }
         for entry in next {
             if work.busy.insert(entry.cid) {

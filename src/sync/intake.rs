@@ -22,8 +22,8 @@ pub const PAST_MS: i64 = 300_000;
 const AUTHOR: Rate = Rate { per_second: 1, burst: 8 };
 /// Messages whose signatures are verified. Nodes of this program send about four a second, however many they are.
 const VERIFIED: Rate = Rate { per_second: 60, burst: 600 };
-/// What each known node adds to the time between two messages of one, so that all together send four a second: each comes
-/// about seven times, from as many neighbours, and that is most of what many relays cost a small processor.
+/// What each known node adds to the time between two messages of one, so that all together send four a second. Each comes
+/// from several neighbours: docs/scale.md has what that costs many relays.
 const PERIOD_PER_NODE: Duration = Duration::from_millis(250);
 /// A node is forgotten after so many of its periods without a word,
 const PERIODS: u32 = 3;
