@@ -143,8 +143,7 @@ impl Following {
             self.airtimes.arrived(on_air, due.saturating_sub(now.unix_ms).saturating_add(now.monotonic_ms));
         }
         let dry = i64::try_from((DRY_SEGMENTS * self.segment()).as_millis()).unwrap_or(i64::MAX);
-        let last = self.window.held_until().and_then(|n| self.airtimes.due(n));
-        if last.is_some_and(|last| last.saturating_add(dry) < now.monotonic_ms) {
+        if self.held_until_ms().is_some_and(|last| last.saturating_add(dry) < now.monotonic_ms) {
             // The air has overtaken all that is held.
             self.window.end();
         }
@@ -184,6 +183,17 @@ impl Following {
     /// The newest record whose tree is held.
     pub fn record(&self) -> Option<&Arc<Record>> {
         self.tree.as_ref().map(|tree| &tree.record)
+    }
+
+    /// For how long the air goes on with what is held, seen at `now_ms` of the clock of the airtimes.
+    pub(super) fn lead(&self, now_ms: i64) -> Duration {
+        let end = self.held_until_ms().map_or(0, |end| end.saturating_sub(now_ms));
+        Duration::from_millis(u64::try_from(end).unwrap_or(0))
+    }
+
+    /// When it ends, by that clock.
+    fn held_until_ms(&self) -> Option<i64> {
+        self.window.held_until().and_then(|n| self.airtimes.due(n))
     }
 
     /// Lets the estimate know of every segment.

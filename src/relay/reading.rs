@@ -19,8 +19,10 @@ use crate::metrics::NameMetrics;
 const TREE_PATIENCE: Duration = Duration::from_secs(6);
 /// For how long the tree of a tick is taken from other relays alone at most.
 const TREE_SPREAD: Duration = Duration::from_millis(1_500);
-/// Segments without a record after which all is taken wherever it is: the station was out of reach, and much is missing.
-const HASTY_SEGMENTS: u32 = 2;
+/// Segments without a record after which all is taken wherever it is, where no more than so many are held ahead of air: the
+/// station was out of reach, and little is left. A relay that hears it late and has much takes its turn: in a crowd on a
+/// slow line all are late, and the station would have to serve all of them.
+const HASTY_SEGMENTS: [u32; 2] = [2, 4];
 /// Pause after a tree that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -37,7 +39,9 @@ impl Relay {
         if !known {
             let at = Instant::now();
             let silent = following.heard_at.replace(at).map(|before| at - before);
-            let hasty = silent.is_none_or(|silent| silent >= HASTY_SEGMENTS * following.segment());
+            let [most_silent, least_lead] = HASTY_SEGMENTS.map(|segments| segments * following.segment());
+            let hasty = silent.is_none_or(|silent| silent >= most_silent)
+                && following.lead(self.millis_at(at)) < least_lead;
             let relays = if hasty { 1 } else { self.crowd() };
             let spared = at + turn::spare(relays, TREE_SPREAD, fastrand::f64());
             work.heard = Some(Heard { record, at, relays, spared });

@@ -147,16 +147,13 @@ impl Relay {
     }
 
     fn report(&self, following: &Following, newest: u64, began: Instant) {
-        let window = &following.window;
-        let end = window.held_until().and_then(|n| following.airtimes.due(n));
-        let lead = end.map_or(0, |end| end - self.millis_at(Instant::now()));
-        let lead = Duration::from_millis(u64::try_from(lead).unwrap_or(0));
+        let lead = following.lead(self.millis_at(Instant::now()));
         self.overall.set_on_air(newest);
         self.overall.set_lead(lead);
         self.metrics.on_air.set(1);
         self.metrics.newest_segment.set(i64::try_from(newest).unwrap_or(i64::MAX));
         self.metrics.lead_seconds.set(lead.as_secs_f64());
-        let (blocks, bytes) = window.weight();
+        let (blocks, bytes) = following.window.weight();
         let blocks = blocks + following.tree_blocks.len();
         self.metrics.blocks.set(i64::try_from(blocks).unwrap_or(i64::MAX));
         self.metrics.block_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -1,7 +1,7 @@
 //! The button, pressed from outside: an input line of the machine's GPIO controller, driven through QEMU's qtest socket.
 
 use crate::board::{Board, Setup};
-use crate::card::Card;
+use crate::card::{Card, LIGHT};
 use crate::image::image;
 use crate::qmp::connect;
 use crate::support::media::{Depth, sines, wav};
@@ -60,7 +60,7 @@ fn the_button_skips_a_track_powers_off_and_resets_the_settings_but_not_the_name(
     let card = Card::flashed(&image);
     let settings = "[station]\nname = \"Attic\"\n[library]\nmusic = [\"/boot/music\"]\n[player]\norder = \"ordered\"\n\
         [hls]\nlead = \"10s\"\n";
-    card.put("station.toml", settings);
+    card.put("station.toml", format!("{settings}{LIGHT}"));
     let tone = sines(RATE, 0, TRACK * RATE as usize, &[(440.0, 0.3)]);
     for name in ["One", "Two", "Three"] {
         card.put(&format!("music/{name}.wav"), wav(RATE, 1, None, Depth::U8, &tone));

@@ -16,6 +16,9 @@ const FOURTH: usize = 446 + 3 * 16;
 /// Offset in a partition of ext4's superblock.
 const SUPERBLOCK: u64 = 1024;
 
+/// Settings of a station that leaves an emulated processor time for what is tested: three encoders fill it.
+pub const LIGHT: &str = "[[encoder.rendition]]\nname = \"lofi\"\nbitrate = 64000\nafterburner = false\n";
+
 /// A card that a board has been started from once, and what listeners know of its station.
 pub struct Started {
     pub card: Card,
@@ -52,11 +55,12 @@ impl Card {
         Self { state: folder.path().join("card.qcow2"), folder, image: image.to_owned() }
     }
 
-    /// A copy of the one card that was started once, for all tests that begin with such a one.
+    /// A copy of the one card that was started once, for all tests that begin with such a one. Its station is [`LIGHT`].
     pub fn started(image: &Path) -> Started {
         static ONCE: OnceLock<Started> = OnceLock::new();
         let first = ONCE.get_or_init(|| {
             let card = Self::flashed(image);
+            card.put("station.toml", LIGHT);
             let mut board = Board::start(&card, &Setup::default());
             let took = board.wait_on_air();
             let name = board.wait_for("the station's name", Board::ipns);

@@ -308,6 +308,31 @@ async fn many_relays_get_most_of_it_from_each_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn relays_that_hear_the_origin_late_and_hold_enough_still_take_turns() {
+    const RELAYS: usize = 12;
+    let folders: Vec<_> = (0..=RELAYS).map(|_| tempfile::tempdir().unwrap()).collect();
+    let origin = Origin::start(folders[RELAYS].path(), &network(), 16, no_cuts).await;
+    let mut relays = Vec::new();
+    for folder in &folders[..RELAYS] {
+        relays.push(RelayNode::start(folder.path(), &origin).await);
+    }
+    relays[0].wait_for(FIRST + 20).await;
+    sleep(SEGMENT).await;
+    let (mut files, mut given) = (0, 0);
+    for _ in 0..6 {
+        let known = relays[0].held_until.borrow().unwrap();
+        origin.network.set_online(origin.place, false);
+        sleep(3 * SEGMENT).await;
+        origin.network.set_online(origin.place, true);
+        sleep(2 * SEGMENT).await;
+        let fresh: Vec<_> = (known + 1..=known + 3).map(|n| Origin::media(n, "hifi")).collect();
+        files += fresh.len();
+        given += fresh.iter().map(|cid| origin.network.given(origin.place, cid)).sum::<usize>();
+    }
+    assert!(given >= files && given < 5 * files, "{given} times {files} files");
+}
+
+#[tokio::test(start_paused = true)]
 async fn relays_that_come_at_once_take_what_is_past_from_each_other() {
     const RELAYS: usize = 12;
     let folders: Vec<_> = (0..=RELAYS).map(|_| tempfile::tempdir().unwrap()).collect();

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::book::{Book, ConnectedPeer};
+use crate::book::Book;
 use crate::counters::Counters;
 use crate::network::NetworkError;
 use peer::Peer;
@@ -110,7 +110,7 @@ impl Bitswap {
         held(&shared.tasks).abort_all();
     }
 
-    /// Where a peer is `spared` for some time, the others are asked first.
+    /// Where a peer is `spared` for some time, a few of the others are asked first.
     pub(crate) async fn block(
         &self,
         cid: Cid,
@@ -158,13 +158,13 @@ impl Shared {
         self.start.elapsed()
     }
 
-    /// Connected peers that speak the protocol, or did not say yet what they speak.
+    /// Connected peers that speak the protocol, or did not say yet what they speak. Those of the same network come first, and
+    /// among equals it is chance: where only the first are asked it is not always the same ones.
     fn speaking(&self) -> Vec<PeerId> {
-        let name = streams::PROTOCOL;
-        let speaks = |peer: &ConnectedPeer| {
-            peer.protocols.is_empty() || peer.protocols.iter().any(|protocol| protocol == name.as_ref())
-        };
-        self.book.connected().into_iter().filter(speaks).map(|peer| peer.peer).collect()
+        let mut peers = self.book.speaking(streams::PROTOCOL.as_ref());
+        fastrand::shuffle(&mut peers);
+        peers.sort_by_key(|(_, near)| !near);
+        peers.into_iter().map(|(peer, _)| peer).collect()
     }
 
     /// The peer; its answering task begins with the first call.
@@ -216,5 +216,35 @@ impl Shared {
             let told = held(&self.wanted).look(&speaking, self.now());
             self.tell(told);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::swarm::ConnectionId;
+
+    #[test]
+    fn peers_of_the_same_network_are_asked_first_and_among_equals_it_is_chance() {
+        let book = Book::default();
+        let add = |connection: usize, address: &str, protocol: &str| {
+            let peer = PeerId::random();
+            book.opened(peer, ConnectionId::new_unchecked(connection), &address.parse().unwrap(), true);
+            book.identified(peer, "", vec![protocol.to_owned()]);
+            peer
+        };
+        let name = streams::PROTOCOL;
+        let far: Vec<_> = (0..9).map(|n| add(n, "/ip4/203.0.113.1/tcp/4001", name.as_ref())).collect();
+        let near = add(9, "/ip4/192.168.1.2/tcp/4001", name.as_ref());
+        add(10, "/ip4/192.168.1.3/tcp/4001", "/another/1.0.0");
+        let (_streams, bitswap, _opened) = Bitswap::new(book, Arc::default());
+        let seconds: HashSet<_> = (0..200)
+            .map(|_| {
+                let order = bitswap.0.speaking();
+                assert_eq!((order[0], order.len()), (near, 10));
+                order[1]
+            })
+            .collect();
+        assert_eq!(seconds, far.into_iter().collect());
     }
 }

@@ -8,6 +8,8 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
+use crate::scope::Scope;
+
 /// Peers that are remembered after they left.
 const MAX_KNOWN: usize = 512;
 /// Peers that mDNS may tell of.
@@ -170,6 +172,17 @@ impl Book {
             Some(ConnectedPeer { peer: *peer, address, agent, protocols, connections: entry.links.len() })
         };
         state.connected.iter().filter_map(shown).collect()
+    }
+
+    /// Who is connected and speaks a protocol, or did not say yet what it speaks; and whether it is in the same network.
+    pub(crate) fn speaking(&self, protocol: &str) -> Vec<(PeerId, bool)> {
+        let speaks =
+            |entry: &Peer| entry.protocols.is_empty() || entry.protocols.iter().any(|p| p == protocol);
+        let is_near = |address: &Multiaddr| Scope::of(address) == Some(Scope::Lan) && !is_relayed(address);
+        let near = |entry: &Peer| entry.links.iter().any(|link| is_near(&link.address));
+        let state = self.state();
+        let speaking = state.connected.iter().filter(|(_, entry)| speaks(entry));
+        speaking.map(|(peer, entry)| (*peer, near(entry))).collect()
     }
 
     pub(crate) fn connected_ids(&self) -> HashSet<PeerId> {

@@ -36,6 +36,9 @@ const MAX_TOPICS: usize = 2048;
 const MAX_CHANGES: usize = 512;
 /// Frames that wait for one slow peer.
 const SLOW_PEER: usize = 256;
+/// Peers that a message is passed on to: so many, at least, at most. gossipsub's own 6, 5 and 12 are for networks in which
+/// many mean ill; a relay has about 13 peers in all, and the station's record and word go to each of them directly.
+const MESH: [usize; 3] = [5, 4, 8];
 /// Topics that this node may follow.
 const MAX_SUBSCRIPTIONS: usize = 256;
 
@@ -67,6 +70,9 @@ pub(crate) fn behaviour(keypair: &Keypair) -> Result<Gossipsub, String> {
         .max_transmit_size(MAX_FRAME)
         .duplicate_cache_time(Duration::from_secs(120))
         .connection_handler_queue_len(SLOW_PEER)
+        .mesh_n(MESH[0])
+        .mesh_n_low(MESH[1])
+        .mesh_n_high(MESH[2])
         .max_messages_per_rpc(Some(MAX_CHANGES))
         .message_id_fn(message_id)
         .build()

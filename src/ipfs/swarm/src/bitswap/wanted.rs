@@ -16,6 +16,9 @@ pub(super) const MAX_WANTED: usize = 1024;
 const MAX_ASKED: usize = 64;
 /// How long a peer that has the block may take to send it, before the next one is asked too.
 const BLOCK_WITHIN: Duration = Duration::from_secs(5);
+/// Peers that are asked at first for a block that can wait, and for how long: more than a few mean more words than blocks.
+const FEW: usize = 4;
+const FEW_FOR: Duration = Duration::from_secs(1);
 /// How often those who did not answer are told again.
 const TELL_AGAIN: Duration = Duration::from_secs(20);
 
@@ -30,8 +33,16 @@ struct Want {
     asked: Option<(PeerId, Duration)>,
     /// Others that have it.
     others: VecDeque<PeerId>,
-    /// Who is not asked yet, and until when.
-    spared: Option<(PeerId, Duration)>,
+    calm: Option<Calm>,
+}
+
+/// A block that can wait: few are asked for it at first.
+#[derive(Debug, Clone, Copy)]
+struct Calm {
+    /// Who is not asked yet, and until when; from then on it is asked whoever else is.
+    spared: (PeerId, Duration),
+    /// Until when few of the others are.
+    few_until: Duration,
 }
 
 /// The blocks that are wanted. Times are since the start of whatever clock the caller has.
@@ -39,11 +50,12 @@ struct Want {
 pub(super) struct Wanted(HashMap<Cid, Want>);
 
 fn have(cid: Cid) -> Entry {
-    Entry { cid, block: false, dont_have: true, cancel: false }
+    // Who has it says so as soon as that is true; that it is not is no news.
+    Entry { cid, block: false, dont_have: false, cancel: false }
 }
 
 fn block(cid: Cid) -> Entry {
-    Entry { block: true, ..have(cid) }
+    Entry { block: true, dont_have: true, ..have(cid) }
 }
 
 fn cancel(cid: Cid) -> Entry {
@@ -59,14 +71,18 @@ impl Want {
 
     /// Asks peers that were not told yet. The only peer there is gets no question whether it has the block.
     fn tell(&mut self, cid: Cid, peers: &[PeerId], now: Duration) -> Vec<Told> {
-        let spared = self.spared.filter(|(_, until)| now < *until).map(|(peer, _)| peer);
-        let peers: Vec<_> = peers.iter().filter(|peer| spared != Some(**peer)).collect();
-        let room = MAX_ASKED.saturating_sub(self.told.len());
-        let new = peers.iter().filter(|peer| !self.told.contains(peer)).take(room);
-        let new: Vec<_> = new.map(|peer| **peer).collect();
+        let calm = self.calm;
+        let is_spared = |peer: &PeerId| calm.is_some_and(|calm| calm.spared.0 == *peer);
+        let spares = calm.is_some_and(|calm| now < calm.spared.1);
+        let most = if calm.is_some_and(|calm| now < calm.few_until) { FEW } else { MAX_ASKED };
+        let asked: Vec<_> = peers.iter().filter(|peer| !spares || !is_spared(peer)).copied().collect();
+        let room = most.saturating_sub(self.told.iter().filter(|peer| !is_spared(peer)).count());
+        let untold = asked.iter().filter(|peer| !self.told.contains(peer)).copied();
+        let (mut new, others): (Vec<_>, Vec<_>) = untold.partition(is_spared);
+        new.extend(others.into_iter().take(room));
         self.told.extend(&new);
         match (self.asked, new.as_slice()) {
-            (None, [only]) if peers.len() == 1 => vec![self.ask(cid, *only, now)],
+            (None, [only]) if asked.len() == 1 => vec![self.ask(cid, *only, now)],
             _ => new.into_iter().map(|peer| (peer, have(cid))).collect(),
         }
     }
@@ -79,8 +95,8 @@ impl Want {
 }
 
 impl Wanted {
-    /// Wants a block, for some time from all but the peer that is `spared`, unless somebody wants it of all; `None` where too
-    /// many are wanted already.
+    /// Wants a block of all `peers`, or, where one is `spared` until some time, calmly: a few of the others are asked for it at
+    /// first, in their order; unless somebody else here wants it of all. `None` where too many are wanted already.
     pub(super) fn begin(
         &mut self,
         cid: Cid,
@@ -97,9 +113,9 @@ impl Wanted {
             told_at: now,
             asked: None,
             others: VecDeque::new(),
-            spared,
+            calm: spared.map(|spared| Calm { spared, few_until: now + FEW_FOR }),
         });
-        want.spared = want.spared.filter(|_| spared.is_some());
+        want.calm = want.calm.filter(|_| spared.is_some());
         Some((want.found.subscribe(), want.tell(cid, peers, now)))
     }
 
@@ -237,6 +253,21 @@ mod tests {
         assert_eq!(wanted.look(&peers, until / 2), []);
         assert_eq!(wanted.look(&peers, until), [(station, have(cid()))]);
         assert_eq!(wanted.has(station, cid(), until), Some((station, block(cid()))));
+    }
+
+    #[test]
+    fn of_many_peers_a_few_are_asked_at_first_for_a_block_that_can_wait_and_the_spared_one_beside_them() {
+        let (mut wanted, peers) = (Wanted::default(), peers::<13>());
+        let (station, until) = (peers[12], FEW_FOR / 2);
+        let asked = |told: &[Told]| told.iter().map(|(peer, _)| *peer).collect::<Vec<_>>();
+        let (_waits, told) = wanted.begin(cid(), &peers, Some((station, until)), START).unwrap();
+        assert_eq!(asked(&told), peers[..FEW]);
+        assert_eq!(asked(&wanted.look(&peers, until)), [station]);
+        // One of the few has gone.
+        assert_eq!(asked(&wanted.look(&peers[1..], until)), [peers[FEW]]);
+        assert_eq!(asked(&wanted.look(&peers[1..], FEW_FOR)), peers[FEW + 1..12]);
+        let (_waits, told) = wanted.begin(cid(), &peers, None, START).unwrap();
+        assert_eq!(asked(&told), [peers[0]], "who was gone is back");
     }
 
     #[test]
