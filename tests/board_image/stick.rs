@@ -30,7 +30,8 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
     let mut board = Board::start(&card, &Setup::default());
     board.wait_on_air();
     board.wait_for("three segments", |board| (board.listed().len() >= 3).then_some(()));
-    let mut checker = Checker::new(Expectations::new(&["lofi"]));
+    // Its power was cut a moment ago: until the clock has caught up with the numbers that were reserved, they run ahead of it.
+    let mut checker = Checker::new(Expectations { epoch_locked: false, ..Expectations::new(&["lofi"]) });
     let mut source = HttpSource::new(&format!("{}/live/", board.url()));
     let mut poll = move || {
         checker.poll(&mut source).unwrap_or_else(|violation| panic!("{violation}"));

@@ -63,13 +63,18 @@ fn numbers(window: &Window) -> Vec<u64> {
     playlist.map_or_else(Vec::new, |playlist| playlist.segments.iter().map(|s| s.n).collect())
 }
 
+/// All that is missing, in the order of fetching.
+fn all_missing(window: &Window) -> impl Iterator<Item = Cid> {
+    window.missing().chain(window.missing_past()).map(|entry| entry.cid)
+}
+
 fn missing(window: &Window) -> Vec<String> {
-    let name = |cid: &Cid| {
+    let name = |cid: Cid| {
         let known = |n: u64| ["lofi", "hifi"].map(|r| format!("{r} {n}"));
         let names = (0..100).flat_map(known).chain(["lofi".to_owned(), "hifi".to_owned()]);
-        names.into_iter().find(|name| entry(name).cid == *cid).unwrap()
+        names.into_iter().find(|name| entry(name).cid == cid).unwrap()
     };
-    window.missing().chain(window.missing_past()).map(|entry| name(&entry.cid)).collect()
+    all_missing(window).map(name).collect()
 }
 
 #[test]
@@ -208,7 +213,7 @@ proptest! {
                 window.segments().for_each(|segment| airtimes.learn(segment));
                 airtimes.arrived(newest, now);
             }
-            let sent: Vec<_> = window.missing().chain(window.missing_past()).map(|e| e.cid).filter(|_| random.f64() < moment.sent).collect();
+            let sent: Vec<_> = all_missing(&window).filter(|_| random.f64() < moment.sent).collect();
             sent.into_iter().for_each(|cid| window.hold(cid));
             window.begin(true);
             for later in [0, PATIENCE_MS] {
@@ -220,7 +225,7 @@ proptest! {
             window.forget_before(newest.saturating_sub(moment.kept));
             check(&window, &mut before)?;
             prop_assert!(window.on_air().is_none_or(|on_air| on_air <= newest), "before its airtime");
-            let all = window.missing().chain(window.missing_past()).next().is_none() && window.on_air() == Some(newest);
+            let all = all_missing(&window).next().is_none() && window.on_air() == Some(newest);
             let ours = window.live().and_then(|live| live.media_playlist(4)).filter(|_| all);
             let theirs = origin.media_playlist(4).expect("on air");
             if let Some(ours) = ours.filter(|ours| ours.media_sequence == theirs.media_sequence) {
