@@ -128,7 +128,7 @@ impl Blocks {
     }
 
     /// The same for a block that can wait a moment: the node of `spared` is asked only when so long is over, as others may have
-    /// the block by then, and of the others a few at first.
+    /// the block by then, and of the others a few at first. Where there is no time to wait, all are asked at once.
     ///
     /// # Errors
     /// As [`Blocks::fetch`].
@@ -140,7 +140,7 @@ impl Blocks {
     ) -> Result<Option<Bytes>, IpfsError> {
         let peer = PeerId::from_bytes(&spared.multihash().to_bytes()).ok();
         match (self.get(cid).await?, &self.network, peer) {
-            (None, Some(network), Some(peer)) => {
+            (None, Some(network), Some(peer)) if !spare.is_zero() => {
                 let fetched = network.block_sparing(*cid, patience, (peer, spare)).await;
                 fetched.map_err(|e| failed("fetch", *cid, e))
             }

@@ -36,8 +36,8 @@ const MAX_TOPICS: usize = 2048;
 const MAX_CHANGES: usize = 512;
 /// Frames that wait for one slow peer.
 const SLOW_PEER: usize = 256;
-/// Peers that a message is passed on to: so many, at least, at most. gossipsub's own 6, 5 and 12 are for networks in which
-/// many mean ill; a relay has about 13 peers in all, and the station's record and word go to each of them directly.
+/// Peers that a message is passed on to: so many, at least, at most. gossipsub's own are 6, 5 and 12, nearly all that a relay
+/// has; the station's record and word go to each of its peers directly.
 const MESH: [usize; 3] = [5, 4, 8];
 /// Topics that this node may follow.
 const MAX_SUBSCRIPTIONS: usize = 256;

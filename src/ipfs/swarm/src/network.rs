@@ -316,7 +316,8 @@ impl Network {
         self.bitswap.block(cid, patience, None).await
     }
 
-    /// The same, but one peer is asked only when so long is over: others may have the block by then.
+    /// The same, but one peer is asked only when so long is over, as others may have the block by then, and of the others a few at
+    /// first.
     ///
     /// # Errors
     /// As [`Network::block`].
