@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Bounds every wait. Generous: it is met only where something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Bounds one request.
 pub const REQUEST: Duration = Duration::from_secs(10);
 /// How often a condition is looked at.
