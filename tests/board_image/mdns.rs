@@ -28,19 +28,6 @@ pub enum Value {
     Other,
 }
 
-/// A question for the addresses of a host, with a number of one's own.
-pub fn question(number: u16, name: &str) -> Vec<u8> {
-    let mut message = [number, 0, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
-    for label in name.split('.') {
-        message.push(label.len() as u8);
-        message.extend(label.bytes());
-    }
-    message.push(0);
-    // The class is the internet's.
-    message.extend([A, 1].map(u16::to_be_bytes).concat());
-    message
-}
-
 /// All answers that a capture file holds. Its last packet may be incomplete.
 pub fn answers(capture: &[u8]) -> Vec<Answer> {
     let mut found = Vec::new();
@@ -116,6 +103,19 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A question for the addresses of a host, with a number of one's own.
+    fn question(number: u16, name: &str) -> Vec<u8> {
+        let mut message = [number, 0, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
+        for label in name.split('.') {
+            message.push(label.len() as u8);
+            message.extend(label.bytes());
+        }
+        message.push(0);
+        // The class is the internet's.
+        message.extend([A, 1].map(u16::to_be_bytes).concat());
+        message
+    }
 
     /// An answer of a board: _http._tcp.local is at x._http._tcp.local, x.local at 10.0.2.15.
     const ANSWER: &[u8] =
