@@ -10,8 +10,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Crates whose chatter below this level helps nobody. connexa logs each dial that fails; a metric counts them.
-const QUIET: &str = "rust_ipfs=error,connexa=off,libp2p=error,libp2p_kad=error,libp2p_swarm=error,symphonia=off,\
+/// Crates whose chatter below this level helps nobody.
+const QUIET: &str = "rust_ipfs=error,connexa=error,libp2p=error,libp2p_kad=error,libp2p_swarm=error,symphonia=off,\
     symphonia_core=off,symphonia_bundle_mp3=off,symphonia_format_isomp4=off,symphonia_format_ogg=off,lofty=error";
 
 /// What the names of fields begin with in the journal, so that none is taken for one of its own.

@@ -173,15 +173,15 @@ pub enum PinError {
 /// How services find the node, and the node them.
 pub trait Peering: Send + Sync {
     /// Full addresses of the node.
-    fn addresses(&self) -> BoxFuture<'_, Vec<String>>;
+    fn addresses(&self) -> Vec<String>;
 
     /// Connects to whom these addresses lead to, as far as they are reached.
     fn connect(self: Arc<Self>, addresses: Vec<String>) -> BoxFuture<'static, ()>;
 }
 
 impl Peering for Node {
-    fn addresses(&self) -> BoxFuture<'_, Vec<String>> {
-        Box::pin(self.addresses())
+    fn addresses(&self) -> Vec<String> {
+        Self::addresses(self)
     }
 
     fn connect(self: Arc<Self>, addresses: Vec<String>) -> BoxFuture<'static, ()> {

@@ -198,7 +198,7 @@ impl Shelf {
     }
 
     fn address(&self) -> String {
-        wait_until("an address", || self.runtime.block_on(self.node.addresses()).first().cloned())
+        wait_until("an address", || self.node.addresses().first().cloned())
     }
 
     fn hold<'a>(&self, blocks: impl Iterator<Item = &'a Block>) {

@@ -45,8 +45,8 @@ struct Place {
 }
 
 impl Peering for Place {
-    fn addresses(&self) -> BoxFuture<'_, Vec<String>> {
-        Box::pin(async { self.addresses.lock().unwrap().clone() })
+    fn addresses(&self) -> Vec<String> {
+        self.addresses.lock().unwrap().clone()
     }
 
     fn connect(self: Arc<Self>, addresses: Vec<String>) -> BoxFuture<'static, ()> {

@@ -123,7 +123,7 @@ impl Origin {
     /// The address to dial.
     pub(crate) async fn address(&self) -> String {
         loop {
-            if let Some(address) = self.node.addresses().await.into_iter().next() {
+            if let Some(address) = self.node.addresses().into_iter().next() {
                 return address;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

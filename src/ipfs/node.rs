@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures::future::join_all;
 use rust_ipfs::p2p::MultiaddrExt;
 use rust_ipfs::repo::Repo;
-use rust_ipfs::{Ipfs, Multiaddr, PeerId};
-use skywave_swarm::{Mode, Network, Setup};
+use rust_ipfs::{Multiaddr, PeerId};
+use skywave_swarm::{Mode, Network, Setup, Swarm};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -26,7 +26,7 @@ const ADDRESSES_EVERY: std::time::Duration = std::time::Duration::from_millis(50
 pub struct Node {
     blocks: Blocks,
     identity: Identity,
-    swarm: Option<(Ipfs, Network)>,
+    swarm: Option<(Swarm, Network)>,
 }
 
 impl Node {
@@ -75,13 +75,10 @@ impl Node {
     }
 
     /// Full addresses of the node, each ending in `/p2p/<peer id>`; none when offline.
-    pub async fn addresses(&self) -> Vec<String> {
+    pub fn addresses(&self) -> Vec<String> {
         let Some((swarm, _)) = &self.swarm else { return Vec::new() };
-        let listening = swarm.listening_addresses().await.unwrap_or_default();
-        let external = swarm.external_addresses().await.unwrap_or_default();
         let peer = self.identity.peer_id();
-        let mut addresses: Vec<_> =
-            external.into_iter().chain(listening).filter(|a| !a.is_relayed()).collect();
+        let mut addresses: Vec<_> = swarm.addresses().into_iter().filter(|a| !a.is_relayed()).collect();
         addresses.sort();
         addresses.dedup();
         addresses.into_iter().map(|a| format!("{a}/p2p/{peer}")).collect()
@@ -112,7 +109,7 @@ impl Node {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 _ = every.tick() => {
-                    let now = self.addresses().await;
+                    let now = self.addresses();
                     addresses.send_if_modified(|known| *known != now && { *known = now; true });
                 }
             }
@@ -122,7 +119,7 @@ impl Node {
     /// Closes connections and stops the node's tasks.
     pub async fn stop(&self) {
         if let Some((swarm, _)) = &self.swarm {
-            swarm.clone().exit_daemon().await;
+            swarm.stop().await;
         }
     }
 }
@@ -221,7 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = IpfsConfig { offline: true, ..IpfsConfig::default() };
         let node = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
-        assert!(node.addresses().await.is_empty());
+        assert!(node.addresses().is_empty());
         assert!(node.blocks().list().await.is_empty());
     }
 
@@ -239,7 +236,7 @@ mod tests {
         let node = Node::start(&config, Identity::generate(), folder.path()).await.unwrap();
         let addresses = tokio::time::timeout(std::time::Duration::from_secs(10), async {
             loop {
-                let addresses = node.addresses().await;
+                let addresses = node.addresses();
                 if !addresses.is_empty() {
                     return addresses;
                 }

@@ -66,7 +66,7 @@ impl Keeper<'_> {
                 let archive = newest.entries.get(ARCHIVE).map(|entry| entry.cid);
                 self.take_days(archive).await;
             }
-            self.ledger.set_origins(origins(self.pin.peering.addresses().await));
+            self.ledger.set_origins(origins(self.pin.peering.addresses()));
             match self.ledger.next(self.origin.elapsed()) {
                 // Before the first tick there is nothing to ask for.
                 Next::Do(step) if newest.is_some() => self.perform(step).await,

@@ -38,7 +38,7 @@ async fn a_peer_that_reads_slowly_gets_all_of_a_block_that_is_removed_meanwhile(
     node.blocks().put_pinned(&block).await.unwrap();
     let listens = async {
         loop {
-            match node.addresses().await.first() {
+            match node.addresses().first() {
                 Some(address) => return address.parse().unwrap(),
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }

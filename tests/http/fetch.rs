@@ -25,7 +25,7 @@ struct Network {
 async fn connect(one: &Node, other: &Node) {
     let address = patiently(async {
         loop {
-            let addresses = other.addresses().await;
+            let addresses = other.addresses();
             if let Some(address) = addresses.into_iter().find(|address| address.contains("127.0.0.1")) {
                 break address;
             }

@@ -56,7 +56,7 @@ impl Peer {
 
 pub(crate) async fn address(node: &Node) -> Multiaddr {
     let addresses = until("the node listens", || async {
-        let addresses = node.addresses().await;
+        let addresses = node.addresses();
         addresses.into_iter().next()
     });
     addresses.await.parse().unwrap()

@@ -104,7 +104,7 @@ async fn a_relay_on_the_network_serves_the_same_stream_and_outlasts_its_origin()
     ours.ipfs.listen = vec![format!("/ip4/127.0.0.1/tcp/{port}")];
     let origin = start(&ours).await;
     let name = Name::parse(origin.ipns_name()).unwrap();
-    let address = wait_for("an address", &origin, async || origin.node().addresses().await.pop()).await;
+    let address = wait_for("an address", &origin, async || origin.node().addresses().pop()).await;
 
     let mut theirs = config(away.path());
     theirs.follow = Some(name.to_string());

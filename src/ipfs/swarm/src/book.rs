@@ -58,6 +58,11 @@ impl Peer {
     fn new(connected: Instant) -> Self {
         Self { links: Vec::new(), agent: String::new(), protocols: Vec::new(), connected, heard: None }
     }
+
+    /// Whether it said that it speaks a protocol.
+    fn speaks(&self, protocol: &str) -> bool {
+        self.protocols.iter().any(|name| name == protocol)
+    }
 }
 
 struct Link {
@@ -105,8 +110,7 @@ impl Book {
 
     /// Whether a connected peer said that it speaks a protocol.
     pub(crate) fn speaks(&self, peer: &PeerId, protocol: &str) -> bool {
-        let state = self.state();
-        state.connected.get(peer).is_some_and(|entry| entry.protocols.iter().any(|name| name == protocol))
+        self.state().connected.get(peer).is_some_and(|entry| entry.speaks(protocol))
     }
 
     /// Connected peers of which nothing has come yet, and when they were connected.
@@ -176,8 +180,7 @@ impl Book {
 
     /// Who is connected and speaks a protocol, or did not say yet what it speaks; and whether it is in the same network.
     pub(crate) fn speaking(&self, protocol: &str) -> Vec<(PeerId, bool)> {
-        let speaks =
-            |entry: &Peer| entry.protocols.is_empty() || entry.protocols.iter().any(|p| p == protocol);
+        let speaks = |entry: &Peer| entry.protocols.is_empty() || entry.speaks(protocol);
         let is_near = |address: &Multiaddr| Scope::of(address) == Some(Scope::Lan) && !is_relayed(address);
         let near = |entry: &Peer| entry.links.iter().any(|link| is_near(&link.address));
         let state = self.state();

@@ -2,7 +2,7 @@
 //!
 //! A crate of its own so that libp2p's generic code is compiled once and not with every change of the station
 //! (docs/decisions/0006-swarm-crate.md); why not rust-ipfs' own DHT and pubsub: 0008-own-network-behaviour.md;
-//! why not its bitswap: 0010-own-bitswap.md.
+//! why not its bitswap: 0010-own-bitswap.md; why not its swarm: 0013-own-swarm.md.
 
 mod behaviour;
 pub mod bitswap;
@@ -18,30 +18,23 @@ mod queries;
 pub mod resolve;
 pub mod scope;
 mod store;
+mod swarm;
 mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use libp2p::pnet::PreSharedKey;
-use rust_ipfs::builder::IpfsBuilder;
-use rust_ipfs::{Error, Ipfs, Keypair, Multiaddr};
+use rust_ipfs::repo::Repo;
+use rust_ipfs::{Error, Keypair, Multiaddr};
 
 pub use book::{ConnectedPeer, KnownPeer};
 pub use counters::Counts;
 pub use gossip::{Judge, MAX_MESSAGE, Message, Verdict};
 pub use network::{Mode, Network, NetworkError, Routing};
 pub use queries::Provider;
+pub use swarm::Swarm;
 
 use behaviour::Behaviour;
-
-/// Handshakes that may be on their way at once, in and out.
-const MAX_PENDING: u32 = 64;
-/// Connections to one peer.
-const MAX_OF_PEER: u32 = 4;
-/// How long a connection stays open on which nothing travels: longer than a bitswap neighbour pauses between segments.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Judges the records that a DHT server is asked to keep. Called on the swarm's task: it must be quick.
 pub trait RecordRules: Send + Sync {
@@ -79,43 +72,16 @@ pub struct Setup<'a> {
     pub memory_limit: Option<usize>,
 }
 
-/// Opens the repo and starts to listen: ping and our own network over TCP, no garbage collector. What the repo holds is
-/// served to whoever is connected.
+/// Opens the repo and starts to listen. What the repo holds is served to whoever is connected.
 ///
 /// # Errors
 /// What rust-ipfs says, mostly that another process holds the repo.
-pub async fn start(setup: Setup<'_>) -> Result<(Ipfs, Network), Error> {
+pub async fn start(setup: Setup<'_>) -> Result<(Swarm, Network), Error> {
     let (behaviour, network, opened) = Behaviour::new(setup.keypair, &setup).map_err(Error::msg)?;
-    let max = setup.max_connections;
-    let mut builder = IpfsBuilder::<Behaviour>::with_keypair(setup.keypair)?
-        .with_ping(Default::default())
-        .with_custom_behaviour(move |_| Ok(behaviour))
-        .enable_tcp()
-        .set_path(setup.repo)
-        .set_listening_addrs(setup.listen)
-        .set_swarm_configuration(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
-        .set_connection_limits(move |limits| {
-            limits
-                .with_max_pending_incoming(Some(MAX_PENDING))
-                .with_max_pending_outgoing(Some(MAX_PENDING))
-                .with_max_established(Some(max))
-                .with_max_established_incoming(Some(max - max / 4))
-                .with_max_established_per_peer(Some(MAX_OF_PEER))
-        });
-    match setup.private_key {
-        // TCP alone, and nothing that talks to strangers.
-        Some(key) => builder = builder.enable_pnet(PreSharedKey::new(key)),
-        None => {
-            if setup.hole_punching {
-                builder = builder.with_relay(true).with_autorelay().with_autonat();
-            }
-            if setup.upnp {
-                builder = builder.with_upnp();
-            }
-        }
-    }
-    let ipfs = builder.start().await?;
+    let repo = Repo::new_fs(&setup.repo);
+    repo.init().await?;
+    let swarm = Swarm::start(&setup, behaviour, repo.clone())?;
     // Ends with the swarm, which holds the other end of `opened`.
-    tokio::spawn(network.bitswap.clone().run(Arc::new(ipfs.repo().clone()), opened));
-    Ok((ipfs, network))
+    tokio::spawn(network.bitswap.clone().run(Arc::new(repo), opened));
+    Ok((swarm, network))
 }
