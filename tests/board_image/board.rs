@@ -3,10 +3,12 @@
 use crate::addition::Addition;
 use crate::card::Card;
 use crate::image::Place;
-use crate::qmp::Qmp;
+use crate::qmp::{Qmp, connect};
 use crate::support::http_client::{self, Response};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,18 +28,24 @@ pub fn qemu_scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("board/qemu")
 }
 
+/// What QEMU emulates fastest, a quarter faster than the Cortex-A72 of `board/qemu/run`: signed pointers cost it most, and
+/// atomics of one instruction least.
+const FAST: &str = "max,pauth=off,sve=off";
+
 /// How a board is started.
 #[derive(Debug, Default)]
 pub struct Setup {
     /// A Raspberry Pi 3 instead of QEMU's virt.
     pub pi: bool,
+    /// A Cortex-A72, as on a Raspberry Pi 4, which knows no instruction that is newer.
+    pub exact: bool,
     /// What its real-time clock begins with, as QEMU's -rtc takes it.
     pub rtc: Option<String>,
     /// Words for the kernel.
     pub append: String,
     /// Whether it reaches this machine, and with it a time server that another test runs here.
     pub reaches_host: bool,
-    /// Whether what goes over its network port is written down.
+    /// Whether what goes over its network port is written down, and frames can be put in.
     pub wire: bool,
     /// Whether its input lines can be driven.
     pub lines: bool,
@@ -115,6 +123,11 @@ impl Board {
         std::fs::read(self.folder.path().join("wire")).unwrap_or_default()
     }
 
+    /// A neighbour on the network; see [`Setup::wire`]. There can be one only: QEMU listens to the first.
+    pub fn neighbour(&self) -> Neighbour {
+        Neighbour(connect(&self.folder.path().join("neighbour")))
+    }
+
     /// The socket by which lines are driven; see [`Setup::lines`].
     pub fn lines(&self) -> PathBuf {
         self.folder.path().join("lines")
@@ -188,6 +201,17 @@ impl Board {
     }
 }
 
+/// Whoever sends to a board's network port, past QEMU's network.
+pub struct Neighbour(UnixStream);
+
+impl Neighbour {
+    /// Sends an Ethernet frame; QEMU wants its length before it.
+    pub fn send(&mut self, frame: &[u8]) {
+        let length = (frame.len() as u32).to_be_bytes();
+        self.0.write_all(&[&length[..], frame].concat()).expect("QEMU listens");
+    }
+}
+
 impl Drop for Board {
     fn drop(&mut self) {
         self.kill();
@@ -210,9 +234,14 @@ fn options(command: &mut Command, card: &Card, setup: &Setup, folder: &Path) {
             command.args(["--qemu", word]);
         });
     };
+    if !setup.pi && !setup.exact {
+        qemu(["-cpu", FAST]);
+    }
     let file = |name: &str| folder.join(name).display().to_string();
     if setup.wire {
         qemu(["-object", &format!("filter-dump,id=wire,netdev=lan,file={}", file("wire"))]);
+        qemu(["-chardev", &format!("socket,id=neighbour,path={},server=on,wait=off", file("neighbour"))]);
+        qemu(["-object", "filter-redirector,id=in,netdev=lan,queue=tx,indev=neighbour"]);
     }
     if setup.lines {
         qemu(["-qtest", &format!("unix:{},server=on,wait=off", file("lines"))]);

@@ -34,7 +34,7 @@ fn lit(board: &mut Board, monitor: &mut Qmp, address: u64, pins: [u32; 3]) {
 #[test]
 fn the_leds_of_the_virtual_board_are_lit_on_the_air() {
     let Some(image) = image() else { return };
-    let card = Card::flashed(&image);
+    let card = Card::started(&image).card;
     let mut board = Board::start(&card, &Setup::default());
     let mut monitor = board.monitor();
     let pins = pins("dummy-virt");

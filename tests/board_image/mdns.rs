@@ -1,4 +1,5 @@
-//! Multicast DNS as it went over a board's network port: the answers in a capture file (pcap, RFC 6762, RFC 1035).
+//! Multicast DNS over a board's network port: a question as a frame, and the answers in a capture file (pcap, RFC 6762,
+//! RFC 1035).
 
 use std::net::Ipv4Addr;
 
@@ -15,7 +16,7 @@ const ETHERNET: usize = 14;
 /// One record of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The number that the question had; 0 in what nobody asked for.
+    /// The number that the question had; 0 in what was told to all.
     pub question: u16,
     pub name: String,
     pub value: Value,
@@ -26,6 +27,48 @@ pub enum Value {
     Address(Ipv4Addr),
     Instance(String),
     Other,
+}
+
+/// A question for the address of a host, put to all by whoever has an address, from a port of its own: the answer goes there
+/// alone and has the question's number (RFC 6762, section 6.7). An Ethernet frame with IPv4 (RFC 791) and UDP (RFC 768).
+pub fn question(number: u16, name: &str, from: Ipv4Addr) -> Vec<u8> {
+    /// Where all listen, and the hardware's address of it (RFC 1112, section 6.4).
+    const ALL: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+    const ALL_MAC: [u8; 6] = [1, 0, 0x5e, 0, 0, 251];
+    const ONES_OWN: u16 = 0xd000;
+    let message = ask(number, name);
+    let of_udp = 8 + message.len() as u16;
+    let mut ip = [&[0x45, 0][..], &(20 + of_udp).to_be_bytes(), &[0, 0, 0, 0, 255, 17, 0, 0]].concat();
+    ip.extend(from.octets().into_iter().chain(ALL.octets()));
+    let checksum = checksum(&ip);
+    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+    // A locally administered sender. UDP goes without a checksum.
+    let mut frame = [&ALL_MAC[..], &[2, 0, 0, 0, 0, 99, 8, 0], &ip].concat();
+    frame.extend([ONES_OWN, PORT, of_udp, 0].map(u16::to_be_bytes).concat());
+    frame.extend(message);
+    frame
+}
+
+/// A message that asks for a host's address.
+fn ask(number: u16, name: &str) -> Vec<u8> {
+    let mut message = [number, 0, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend(label.bytes());
+    }
+    message.push(0);
+    // The class is the internet's.
+    message.extend([A, 1].map(u16::to_be_bytes).concat());
+    message
+}
+
+/// Of an IPv4 header (RFC 1071).
+fn checksum(header: &[u8]) -> u16 {
+    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 /// All answers that a capture file holds. Its last packet may be incomplete.
@@ -104,19 +147,6 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
 mod tests {
     use super::*;
 
-    /// A question for the addresses of a host, with a number of one's own.
-    fn question(number: u16, name: &str) -> Vec<u8> {
-        let mut message = [number, 0, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
-        for label in name.split('.') {
-            message.push(label.len() as u8);
-            message.extend(label.bytes());
-        }
-        message.push(0);
-        // The class is the internet's.
-        message.extend([A, 1].map(u16::to_be_bytes).concat());
-        message
-    }
-
     /// An answer of a board: _http._tcp.local is at x._http._tcp.local, x.local at 10.0.2.15.
     const ANSWER: &[u8] =
         b"QW\x84\0\0\0\0\x02\0\0\0\0\x05_http\x04_tcp\x05local\0\0\x0c\0\x01\0\0\0x\0\x04\x01x\xc0\x0c\
@@ -131,6 +161,20 @@ mod tests {
     }
 
     #[test]
+    fn a_question_is_a_frame_to_all_with_a_right_checksum() {
+        let frame = question(0x5157, "x.local", Ipv4Addr::new(10, 0, 2, 2));
+        assert_eq!(message(&frame), None, "a question's port is not that of answers");
+        assert_eq!(
+            checksum(&frame[ETHERNET..ETHERNET + 20]),
+            0,
+            "a header with its checksum adds up to nothing"
+        );
+        assert_eq!(usize::from(number(&frame, ETHERNET + 2).unwrap()), frame.len() - ETHERNET);
+        assert_eq!(usize::from(number(&frame, ETHERNET + 24).unwrap()), frame.len() - ETHERNET - 20);
+        assert_eq!(frame[ETHERNET + 28..], ask(0x5157, "x.local"));
+    }
+
+    #[test]
     fn answers_are_read_with_their_compressed_names() {
         let found = answers(&capture(PORT, ANSWER));
         let instance = Value::Instance("x._http._tcp.local".into());
@@ -141,7 +185,7 @@ mod tests {
 
     #[test]
     fn questions_other_ports_and_what_is_cut_off_are_no_answers() {
-        assert_eq!(answers(&capture(PORT, &question(1, "x.local"))), []);
+        assert_eq!(answers(&capture(PORT, &ask(1, "x.local"))), []);
         assert_eq!(answers(&capture(53, ANSWER)), []);
         let whole = capture(PORT, ANSWER);
         for length in 0..whole.len() {

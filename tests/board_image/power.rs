@@ -1,7 +1,7 @@
 //! Power cuts at random moments: the board comes back by itself, with the same name and above every number.
 
 use crate::board::{Board, Setup};
-use crate::card::Card;
+use crate::card::{Card, LIGHT};
 use crate::image::image;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -108,6 +108,7 @@ fn power_cuts_at_random_moments_of_first_boots_leave_cards_that_start() {
     let (cuts, mut random) = plan(1);
     for number in 1..=cuts {
         let (card, mut known) = (Card::flashed(&image), Known::default());
+        card.put("station.toml", LIGHT);
         cut(&card, &mut known, number, moment(start(&image), &mut random));
         comes_back(&card, &mut known, number);
     }
