@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const MINUTE: Duration = Duration::from_secs(60);
 /// The first address that QEMU's network gives.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-/// The one other address of it that a board finds an owner of.
+/// An address of it that a board finds an owner of, so that an answer to it is sent.
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The number of our question.
 const QUESTION: u16 = 0x5157;

@@ -2,7 +2,7 @@
 
 use crate::addition::Addition;
 use crate::board::{Board, Setup};
-use crate::card::Card;
+use crate::card::{Card, LIGHT};
 use crate::image::image;
 use crate::qmp::Qmp;
 
@@ -64,6 +64,7 @@ fn pi_lights(card: &Card, addition: Option<Addition>) -> Board {
 fn a_raspberry_pi_3_is_on_the_air_and_lights_its_leds() {
     let Some(image) = image().filter(|_| pi_is_wanted()) else { return };
     let card = Card::flashed(&image);
+    card.put("station.toml", LIGHT);
     pi_lights(&card, None).cut();
     card.check();
 }
@@ -82,7 +83,7 @@ fn rppal_drives_the_lines_of_a_raspberry_pi_3() {
     let Some(image) = image().filter(|_| pi_is_wanted()) else { return };
     let card = Card::flashed(&image);
     // Without a fallback: what is lit is lit by rppal.
-    card.put("station.toml", "[leds]\nbackend = \"rppal\"\n");
+    card.put("station.toml", format!("[leds]\nbackend = \"rppal\"\n{LIGHT}"));
     let addition = Addition::default().file("systemd/system/skywave.service.d/root.conf", ROOT);
     let board = pi_lights(&card, Some(addition));
     let health = board.json("/health").expect("the station's health");

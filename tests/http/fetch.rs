@@ -10,8 +10,9 @@ use ipld_dagpb::{PbLink, PbNode};
 use skywave::http::{GatewayConfig, HttpConfig, Upstream};
 use skywave::ipfs::{Block, Dht, Identity, IpfsConfig, Node};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
-use super::client::{Client, patiently};
+use super::client::{Client, PATIENCE, patiently};
 use super::loopback::loopback;
 use super::station::Station;
 
@@ -22,21 +23,33 @@ struct Network {
     _folders: (TempDir, TempDir),
 }
 
-async fn connect(one: &Node, other: &Node) {
+async fn address(node: &Node) -> rust_ipfs::Multiaddr {
     let address = patiently(async {
         loop {
-            let addresses = other.addresses();
+            let addresses = node.addresses();
             if let Some(address) = addresses.into_iter().find(|address| address.contains("127.0.0.1")) {
                 break address;
             }
             tokio::task::yield_now().await;
         }
     });
-    let address: rust_ipfs::Multiaddr = address.await.parse().unwrap();
-    // A port of ours that a socket of another test has at that moment cannot be dialled from, as the station's own dial
-    // loop would find too.
-    let dialled = async { while one.network().unwrap().dial(&address).await.is_err() {} };
-    patiently(dialled).await;
+    address.await.parse().unwrap()
+}
+
+async fn connect(one: &Node, other: &Node) {
+    let (here, there) = (address(one).await, address(other).await);
+    let mut errors = Vec::new();
+    let dialled = async {
+        // A port of ours that a socket of another test has cannot be dialled from, as long as that test runs. So each tries.
+        for (node, address) in [(one, &there), (other, &here)].into_iter().cycle() {
+            match node.network().unwrap().dial(address).await {
+                Ok(_) => break,
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+    };
+    let reached = timeout(PATIENCE, dialled).await.is_ok();
+    assert!(reached, "{} dials failed, the last ones by {:?}", errors.len(), errors.iter().rev().take(4));
 }
 
 impl Network {

@@ -12,4 +12,5 @@ mod loopback;
 mod names;
 mod peers;
 mod private;
+mod relayed;
 mod swarm;

@@ -7,7 +7,7 @@ mod events;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -80,9 +80,8 @@ struct TooManyOfHost;
 #[error("its old connection is closed first")]
 struct ComesAnew;
 
-/// The network in the swarm. The lock is never contended: it is there because the swarm wants a behaviour that may be
-/// shared, and not all parts may.
-pub(crate) struct Behaviour(Mutex<State>);
+/// The network in the swarm.
+pub(crate) struct Behaviour(State);
 
 /// Who waits for what a peer has.
 enum Asker {
@@ -167,11 +166,7 @@ impl Behaviour {
             counters: counters.clone(),
         };
         let network = Network { commands: sender, bitswap, book, kept, counters, mode: setup.dht, local };
-        Ok((Self(Mutex::new(state)), network, opened))
-    }
-
-    fn state(&mut self) -> &mut State {
-        self.0.get_mut().expect("no holder of the lock panics")
+        Ok((Self(state), network, opened))
     }
 }
 
@@ -297,7 +292,7 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let state = self.state();
+        let state = &mut self.0;
         if let Some(host) = host(remote) {
             let same = state.handshakes.values().filter(|other| **other == host).count();
             if same >= MAX_PENDING_OF_HOST {
@@ -315,7 +310,7 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let state = self.state();
+        let state = &mut self.0;
         if state.comes_anew(peer) {
             return Err(ConnectionDenied::new(ComesAnew));
         }
@@ -329,7 +324,7 @@ impl NetworkBehaviour for Behaviour {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        let state = self.state();
+        let state = &mut self.0;
         state.counters.dials.add();
         state.parts.handle_pending_outbound_connection(connection, peer, addresses, role)
     }
@@ -342,12 +337,12 @@ impl NetworkBehaviour for Behaviour {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let parts = &mut self.state().parts;
+        let parts = &mut self.0.parts;
         parts.handle_established_outbound_connection(connection, peer, address, role, port_use)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
-        let state = self.state();
+        let state = &mut self.0;
         state.swarm_event(&event);
         state.parts.on_swarm_event(event);
     }
@@ -358,10 +353,10 @@ impl NetworkBehaviour for Behaviour {
         connection: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
-        self.state().parts.on_connection_handler_event(peer, connection, event);
+        self.0.parts.on_connection_handler_event(peer, connection, event);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        self.state().poll(cx)
+        self.0.poll(cx)
     }
 }

@@ -75,13 +75,11 @@ pub struct Setup<'a> {
 /// Opens the repo and starts to listen. What the repo holds is served to whoever is connected.
 ///
 /// # Errors
-/// What rust-ipfs says, mostly that another process holds the repo.
+/// What rust-ipfs says, mostly that another process holds the repo; when pubsub cannot be set up, or noise not use the key.
 pub async fn start(setup: Setup<'_>) -> Result<(Swarm, Network), Error> {
     let (behaviour, network, opened) = Behaviour::new(setup.keypair, &setup).map_err(Error::msg)?;
     let repo = Repo::new_fs(&setup.repo);
     repo.init().await?;
-    let swarm = Swarm::start(&setup, behaviour, repo.clone())?;
-    // Ends with the swarm, which holds the other end of `opened`.
-    tokio::spawn(network.bitswap.clone().run(Arc::new(repo), opened));
-    Ok((swarm, network))
+    let bitswap = network.bitswap.clone().run(Arc::new(repo.clone()), opened);
+    Ok((Swarm::start(&setup, behaviour, repo, bitswap)?, network))
 }

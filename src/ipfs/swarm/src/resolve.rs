@@ -1,7 +1,4 @@
-//! Names in addresses, asked of the system's resolver.
-//!
-//! connexa puts its resolver around the memory transport alone, so that a name is never resolved for TCP, and asks
-//! a public server unless told otherwise.
+//! Names in addresses, asked of the system's resolver before a dial: the swarm's transport knows none.
 
 use std::net::IpAddr;
 
