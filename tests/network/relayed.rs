@@ -9,7 +9,7 @@ use skywave::ipfs::IpfsConfig;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::swarm::{LIMIT, client, start};
+use crate::swarm::{LIMIT, client, start, wait};
 
 /// What a relay is made of (libp2p circuit relay v2).
 #[derive(NetworkBehaviour)]
@@ -66,7 +66,7 @@ async fn a_node_reserves_a_place_with_a_relay_and_is_reached_through_it() {
 
     let through = relay.with(Protocol::P2pCircuit).with(Protocol::P2p(there.id()));
     assert_eq!(other.network().dial(&through).await.unwrap(), there.id());
-    assert!(there.network().connected().iter().any(|peer| peer.peer == other.id()));
+    wait("who was dialled knows of it", || there.network().connected_ids().contains(&other.id())).await;
     // Its addresses are its own.
     assert!(there.node.addresses().iter().all(|address| !address.contains("p2p-circuit")));
 }

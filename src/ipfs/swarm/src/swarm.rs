@@ -18,7 +18,7 @@ use libp2p::swarm::{self, NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Transport, dcutr, noise, ping, tcp, upnp, yamux};
 use rust_ipfs::repo::{DefaultStorage, Repo};
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
 
 use crate::Setup;
@@ -51,6 +51,7 @@ struct Whole {
 pub struct Swarm {
     repo: Repo<DefaultStorage>,
     addresses: watch::Receiver<Vec<Multiaddr>>,
+    running: AbortHandle,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -92,9 +93,9 @@ impl Swarm {
         }
         let (tell, addresses) = watch::channel(Vec::new());
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(swarm, tell));
+        let running = tasks.spawn(run(swarm, tell));
         tasks.spawn(served);
-        Ok(Self { repo, addresses, tasks: Mutex::new(tasks) })
+        Ok(Self { repo, addresses, running, tasks: Mutex::new(tasks) })
     }
 
     /// What the swarm serves.
@@ -104,8 +105,7 @@ impl Swarm {
 
     /// Where the node listens, and where others have met it; ports are known a moment after the start. None once it ended.
     pub fn addresses(&self) -> Vec<Multiaddr> {
-        let ended = self.addresses.has_changed().is_err();
-        if ended { Vec::new() } else { self.addresses.borrow().clone() }
+        if self.running.is_finished() { Vec::new() } else { self.addresses.borrow().clone() }
     }
 
     /// Ends both tasks: nothing is listened on any more, and connections end a moment later.
