@@ -80,6 +80,8 @@ pub async fn start(setup: Setup<'_>) -> Result<(Swarm, Network), Error> {
     let (behaviour, network, opened) = Behaviour::new(setup.keypair, &setup).map_err(Error::msg)?;
     let repo = Repo::new_fs(&setup.repo);
     repo.init().await?;
-    let bitswap = network.bitswap.clone().run(Arc::new(repo.clone()), opened);
-    Ok((Swarm::start(&setup, behaviour, repo, bitswap)?, network))
+    let swarm = Swarm::start(&setup, behaviour, repo.clone())?;
+    // Ends with the swarm, which holds the other end of `opened`.
+    tokio::spawn(network.bitswap.clone().run(Arc::new(repo), opened));
+    Ok((swarm, network))
 }

@@ -17,8 +17,8 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{self, NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Transport, dcutr, noise, ping, tcp, upnp, yamux};
 use rust_ipfs::repo::{DefaultStorage, Repo};
-use tokio::sync::{Mutex, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::Setup;
@@ -40,23 +40,22 @@ struct Whole {
     limits: connection_limits::Behaviour,
     ping: ping::Behaviour,
     relay: Toggle<relay::Behaviour>,
-    dcutr: Toggle<dcutr::Behaviour>,
+    upgrade: Toggle<dcutr::Behaviour>,
     autorelay: Toggle<autorelay::Behaviour>,
     autonat: Toggle<autonat::Behaviour>,
     upnp: Toggle<upnp::tokio::Behaviour>,
     ours: Behaviour,
 }
 
-/// The swarm that runs, and the repo that it serves. Both tasks end when it is dropped.
+/// The swarm that runs, and the repo that it serves. It ends when this is dropped, or by [`Swarm::stop`].
 pub struct Swarm {
     repo: Repo<DefaultStorage>,
     addresses: watch::Receiver<Vec<Multiaddr>>,
-    running: AbortHandle,
-    tasks: Mutex<JoinSet<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Swarm {
-    /// Starts to listen, and `served` beside it. An address that cannot be listened on is told in the log and left out.
+    /// Starts to listen. An address that cannot be listened on is told in the log and left out.
     ///
     /// # Errors
     /// When the key is none that noise can use.
@@ -64,7 +63,6 @@ impl Swarm {
         setup: &Setup<'_>,
         ours: Behaviour,
         repo: Repo<DefaultStorage>,
-        served: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, noise::Error> {
         let local = setup.keypair.public().to_peer_id();
         // In a private network nothing talks to strangers.
@@ -73,7 +71,7 @@ impl Swarm {
         let whole = Whole {
             limits: connection_limits::Behaviour::new(limits(setup.max_connections)),
             ping: ping::Behaviour::default(),
-            dcutr: relay.as_ref().map(|_| dcutr::Behaviour::new(local)).into(),
+            upgrade: relay.as_ref().map(|_| dcutr::Behaviour::new(local)).into(),
             autorelay: relay.as_ref().map(|_| autorelay::Behaviour::default()).into(),
             autonat: relay
                 .as_ref()
@@ -92,10 +90,7 @@ impl Swarm {
             }
         }
         let (tell, addresses) = watch::channel(Vec::new());
-        let mut tasks = JoinSet::new();
-        let running = tasks.spawn(run(swarm, tell));
-        tasks.spawn(served);
-        Ok(Self { repo, addresses, running, tasks: Mutex::new(tasks) })
+        Ok(Self { repo, addresses, task: tokio::spawn(run(swarm, tell)) })
     }
 
     /// What the swarm serves.
@@ -105,12 +100,22 @@ impl Swarm {
 
     /// Where the node listens, and where others have met it; ports are known a moment after the start. None once it ended.
     pub fn addresses(&self) -> Vec<Multiaddr> {
-        if self.running.is_finished() { Vec::new() } else { self.addresses.borrow().clone() }
+        if self.task.is_finished() { Vec::new() } else { self.addresses.borrow().clone() }
     }
 
-    /// Ends both tasks: nothing is listened on any more, and connections end a moment later.
+    /// Ends the task, and with it all connections, and lets go of the repo.
     pub async fn stop(&self) {
-        self.tasks.lock().await.shutdown().await;
+        self.task.abort();
+        while !self.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        self.repo.shutdown();
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -128,7 +133,7 @@ async fn run(mut swarm: libp2p::Swarm<Whole>, tell: watch::Sender<Vec<Multiaddr>
                 debug!(status = ?new, "whether others can reach this node");
             }
             SwarmEvent::Behaviour(WholeEvent::Upnp(event)) => debug!(?event, "the router's ports"),
-            SwarmEvent::Behaviour(WholeEvent::Dcutr(dcutr::Event { remote_peer_id: peer, result })) => {
+            SwarmEvent::Behaviour(WholeEvent::Upgrade(dcutr::Event { remote_peer_id: peer, result })) => {
                 debug!(%peer, reached = result.is_ok(), "a direct connection instead of a relayed one");
             }
             _ => {}
