@@ -103,7 +103,7 @@ impl Swarm {
         if self.task.is_finished() { Vec::new() } else { self.addresses.borrow().clone() }
     }
 
-    /// Ends the task, and with it all connections, and lets go of the repo.
+    /// Ends the task: nothing is listened on any more, and connections end a moment later. The repo is free with its last clone.
     pub async fn stop(&self) {
         self.task.abort();
         while !self.task.is_finished() {
