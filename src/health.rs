@@ -343,6 +343,12 @@ impl Report {
     pub fn plays_ident(&self) -> bool {
         self.library.tracks == 0 && self.follows.is_none()
     }
+
+    /// Whether this node is a relay that is off air and well: it waits for its origin, however long that is away.
+    pub fn waits_for_origin(&self) -> bool {
+        let relays = |stage: &StageReport| stage.name == "relay" && stage.state == StageState::Running;
+        self.follows.is_some() && self.status == Status::OffAir && self.stages.iter().any(relays)
+    }
 }
 
 impl Inner {

@@ -63,7 +63,9 @@ impl Service {
             every.tick().await;
             let report = health.report();
             let mut lines = Vec::new();
-            if report.on_air && !self.ready.swap(true, Ordering::Relaxed) {
+            // There is nothing to start again where a relay waits, and it picks up by itself.
+            let waits = report.waits_for_origin();
+            if (report.on_air || waits) && !self.ready.swap(true, Ordering::Relaxed) {
                 lines.push("READY=1".to_owned());
             }
             let status = status::words(&report);
@@ -71,7 +73,7 @@ impl Service {
                 lines.push(format!("STATUS={status}"));
                 said = status;
             }
-            if self.watchdog.is_some() && pulse.beats(report.newest, began.elapsed()) {
+            if self.watchdog.is_some() && pulse.beats(report.newest, waits, began.elapsed()) {
                 lines.push("WATCHDOG=1".to_owned());
             }
             self.tell(&lines);

@@ -1,4 +1,4 @@
-//! Whether there is a sign of life: audio that advances. Pure.
+//! Whether there is a sign of life: audio that advances, or a relay that waits for its origin. Pure.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Whether a sign of life is due: the newest segment on air is another than at the last one. Before the first, for the
-    /// first two minutes of the run alone.
-    pub(super) fn beats(&mut self, newest: Option<u64>, running: Duration) -> bool {
+    /// first two minutes of the run alone. A relay that `waits` for its origin has no audio to show.
+    pub(super) fn beats(&mut self, newest: Option<u64>, waits: bool, running: Duration) -> bool {
         let advances = newest != self.newest;
         self.newest = newest;
-        advances || (newest.is_none() && running < START_LIMIT)
+        advances || waits || (newest.is_none() && running < START_LIMIT)
     }
 }
 
@@ -29,19 +29,19 @@ mod tests {
     fn it_beats_once_for_each_segment() {
         let mut pulse = Pulse::default();
         let at = Duration::from_secs;
-        assert!(pulse.beats(Some(7), at(1)));
-        assert!(!pulse.beats(Some(7), at(2)));
-        assert!(!pulse.beats(Some(7), at(300)), "however long");
-        assert!(pulse.beats(Some(8), at(301)));
-        assert!(!pulse.beats(Some(8), at(302)));
+        assert!(pulse.beats(Some(7), false, at(1)));
+        assert!(!pulse.beats(Some(7), false, at(2)));
+        assert!(!pulse.beats(Some(7), false, at(300)), "however long");
+        assert!(pulse.beats(Some(8), false, at(301)));
+        assert!(!pulse.beats(Some(8), false, at(302)));
     }
 
     #[test]
     fn a_start_is_waited_for_but_not_for_ever() {
         let mut pulse = Pulse::default();
-        assert!(pulse.beats(None, Duration::ZERO));
-        assert!(pulse.beats(None, START_LIMIT - Duration::from_millis(1)));
-        assert!(!pulse.beats(None, START_LIMIT));
-        assert!(pulse.beats(Some(1), START_LIMIT * 2), "late, and alive");
+        assert!(pulse.beats(None, false, Duration::ZERO));
+        assert!(pulse.beats(None, false, START_LIMIT - Duration::from_millis(1)));
+        assert!(!pulse.beats(None, false, START_LIMIT));
+        assert!(pulse.beats(Some(1), false, START_LIMIT * 2), "late, and alive");
     }
 }

@@ -124,6 +124,43 @@ async fn the_watchdog_starves_while_audio_stands_still() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_that_waits_for_its_origin_is_ready_and_vouched_for_while_it_looks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (manager, service) = Manager::at_path(&folder, Some(WATCHDOG));
+    let health = Health::new();
+    health.set_follows("k51qzi5uqu5d");
+    let relay = health.stage("relay", Some(Duration::from_secs(10)));
+    relay.running();
+    let wait = async {
+        health.set_off_air("waiting for the origin");
+        for _ in 0..600 {
+            relay.progress();
+            seconds(1).await;
+        }
+        let heard = manager.heard();
+        assert_eq!(heard.iter().filter(|line| *line == "READY=1").count(), 1);
+        let fed = heard.iter().filter(|line| *line == "WATCHDOG=1").count();
+        assert!(fed > 590, "through ten minutes without an origin: {fed}");
+        // Its stage hangs.
+        seconds(20).await;
+        manager.heard();
+        tokio::time::sleep(WATCHDOG * 3).await;
+        assert_eq!(manager.count("WATCHDOG=1"), 0);
+        // On air, it is held to what is heard.
+        relay.progress();
+        health.set_on_air(5);
+        seconds(2).await;
+        manager.heard();
+        for _ in 0..100 {
+            relay.progress();
+            seconds(1).await;
+        }
+        assert_eq!(manager.count("WATCHDOG=1"), 0);
+    };
+    run(&manager, &service, &health, wait).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_hangs_is_not_vouched_for() {
     let folder = tempfile::tempdir().unwrap();
     let (manager, service) = Manager::at_path(&folder, Some(WATCHDOG));

@@ -31,6 +31,12 @@ impl Addition {
         self
     }
 
+    /// Adds a program, by its path below /run.
+    pub fn program(mut self, path: &str, content: Vec<u8>) -> Self {
+        self.add(path, PROGRAM, content);
+        self
+    }
+
     /// Adds a unit that is wanted by multi-user.target.
     pub fn unit(mut self, name: &str, content: &str) -> Self {
         self.add(&format!("systemd/system/{name}"), FILE, content.into());

@@ -111,6 +111,18 @@ impl Card {
         });
     }
 
+    /// Gives the data partition all that is behind it, and leaves the file system in it as it is.
+    pub fn enlarge_data_partition(&self) {
+        use std::os::unix::fs::FileExt;
+        self.edit(|raw| {
+            let (start, _) = self.data_partition().expect("a data partition");
+            let size = std::fs::metadata(raw).expect("the card").len() - start;
+            let sectors = u32::try_from(size / 512).expect("a size for an MBR");
+            let file = std::fs::OpenOptions::new().write(true).open(raw).expect("the card");
+            file.write_all_at(&sectors.to_le_bytes(), (FOURTH + 12) as u64).expect("the card");
+        });
+    }
+
     /// Fails the test where a file system is not clean. A journal may want replaying, which every mount does; what is
     /// left after that must be without a fault.
     pub fn check(&self) {

@@ -39,9 +39,12 @@ fn a_data_partition_beyond_repair_costs_the_name_but_not_the_air() {
 }
 
 #[test]
-fn a_damaged_data_partition_is_repaired_and_keeps_the_name() {
+fn a_damaged_data_partition_is_repaired_and_grows_as_it_was_about_to_and_keeps_the_name() {
     let Some(image) = image() else { return };
     let started = Card::started(&image);
+    // The power failed between the growth of the partition and that of what is in it.
+    started.card.enlarge(LARGER);
+    started.card.enlarge_data_partition();
     // The superblock.
     started.card.damage_data(1024, 1024);
     let mut board = Board::start(&started.card, &Setup::default());
@@ -49,4 +52,6 @@ fn a_damaged_data_partition_is_repaired_and_keeps_the_name() {
     assert_eq!(board.wait_for("the station's name", Board::ipns), started.name);
     board.cut();
     started.card.check();
+    let after = started.card.data();
+    assert!(after.partition > 2 << 30 && after.partition - after.size < 64 << 10, "{after:?}");
 }

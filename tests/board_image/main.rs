@@ -3,7 +3,8 @@
 //! Runs where `SKYWAVE_IMAGE` names an image (`board/image/build` makes one) and QEMU is installed; skips aloud elsewhere.
 //! Two boards run at a time (`SKYWAVE_BOARDS`), each with ports, sockets and folders of its own, and none that reaches
 //! another or this machine unless its test asks for it. `SKYWAVE_CUTS` changes the number of power cuts, `SKYWAVE_SEED`
-//! repeats their moments, and `SKYWAVE_PI=1` adds the Raspberry Pi 3, which takes minutes.
+//! repeats their moments, `SKYWAVE_PI=1` adds a second Raspberry Pi 3, which takes minutes, and `SKYWAVE_LEDS_TEST` names the
+//! program of tests/leds.rs for the board.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 
@@ -21,6 +22,8 @@ mod board;
 mod button;
 mod card;
 mod clock;
+mod contract;
+mod crash;
 mod data;
 mod image;
 mod lights;

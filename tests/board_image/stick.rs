@@ -1,16 +1,20 @@
 //! A USB stick with music: plugged in, heard, pulled out.
 
-use crate::board::{Board, Setup, qemu_scripts};
+use crate::board::{Board, Setup, free_port, qemu_scripts};
 use crate::card::Card;
 use crate::image::image;
+use crate::qmp::Qmp;
 use crate::support::checker::source::HttpSource;
 use crate::support::checker::{Checker, Expectations};
 use crate::support::media::{Depth, sines, wav};
 use serde_json::json;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the issue asks for, and the emulated machine's slowness.
+/// From plugging in to the air: 10 s on a board, and three times that on one that shares two processors with another.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 #[test]
@@ -51,13 +55,14 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
         (board.json("/health")?["library"]["tracks"] == 1).then_some(())
     });
     let seen = plugged.elapsed();
-    assert!(seen < HEARD_WITHIN, "{seen:?}");
     board.wait_for("the stick's track on the air", |board| {
         poll();
         let station = board.json("/station.json")?.to_string();
         station.contains("Tön").then_some(())
     });
-    eprintln!("the stick was found after {seen:.1?}, on the air after {:.1?}", plugged.elapsed());
+    let heard = plugged.elapsed();
+    eprintln!("the stick was found after {seen:.1?}, on the air after {heard:.1?}");
+    assert!(heard < HEARD_WITHIN, "{heard:?}");
 
     monitor.execute("device_del", json!({"id": "stick"}));
     board.wait_for("a library without the stick", |board| {
@@ -69,4 +74,38 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
         poll();
         (board.newest()? >= before + 4).then_some(())
     });
+}
+
+/// `board/qemu/run` by itself, as its owner calls it.
+#[test]
+fn a_folder_of_music_is_a_stick_and_sigterm_leaves_nothing_behind() {
+    let Some(image) = image() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let [music, work] = ["music", "work"].map(|name| folder.path().join(name));
+    for path in [&music, &work] {
+        std::fs::create_dir(path).expect("a folder");
+    }
+    std::fs::write(music.join("Tone.wav"), wav(8_000, 1, None, Depth::U8, &[0.0; 8_000])).expect("a file");
+    let monitor = folder.path().join("monitor");
+    let port = free_port();
+    let mut command = Command::new(qemu_scripts().join("run"));
+    command.arg("--image").arg(&*image).arg("--music").arg(&music).arg("--monitor").arg(&monitor);
+    command.args(["--http", &port.to_string(), "--apart"]).env("TMPDIR", &work);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut said = BufReader::new(child.stdout.take().expect("its words"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    assert!(line.contains(&format!("http://127.0.0.1:{port}/")), "{line}");
+    let drives = Qmp::connect(&monitor).execute("query-block", json!({}));
+    let stick = drives.as_array().expect("drives").iter().find(|drive| drive["device"] == "stick");
+    assert_eq!(stick.expect("the stick")["inserted"]["ro"], true, "{drives}");
+
+    let ended = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(ended.success());
+    let ended = child.wait().expect("a child of ours");
+    assert!(ended.success(), "{ended}");
+    UnixStream::connect(&monitor).expect_err("no machine is left");
+    let left: Vec<_> =
+        std::fs::read_dir(&work).expect("a folder").flatten().map(|file| file.path()).collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
 }
