@@ -1,4 +1,5 @@
-//! What the service manager is told: readiness, a status in words, reloads, the end, and that audio advances.
+//! What the service manager is told: readiness, a status in words, reloads, the end, and that audio advances, or that a relay
+//! waits for its origin.
 //!
 //! Takes health; gives datagrams on systemd's notification socket (sd_notify(3)), and nothing where there is none. A crash
 //! of it loses nothing: without its signs of life, systemd restarts the program.
@@ -21,6 +22,9 @@ pub use socket::NotifySocket;
 
 /// How often health is looked at; more often where the watchdog is that short.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// By how much more than now a start may take that goes on well without audio; said at each look.
+const START_EXTENDED_BY: Duration = Duration::from_secs(60);
 
 /// The station as a service of systemd.
 #[derive(Debug)]
@@ -63,17 +67,21 @@ impl Service {
             every.tick().await;
             let report = health.report();
             let mut lines = Vec::new();
-            // There is nothing to start again where a relay waits, and it picks up by itself.
-            let waits = report.waits_for_origin();
-            if (report.on_air || waits) && !self.ready.swap(true, Ordering::Relaxed) {
+            let running = began.elapsed();
+            let holds_out = pulse.holds_out(report.waits_for_origin(), running);
+            if report.on_air && !self.ready.swap(true, Ordering::Relaxed) {
                 lines.push("READY=1".to_owned());
+            } else if holds_out && !self.ready.load(Ordering::Relaxed) {
+                // On air is what ready means, and this start may take long.
+                lines.push(format!("EXTEND_TIMEOUT_USEC={}", START_EXTENDED_BY.as_micros()));
             }
             let status = status::words(&report);
             if status != said {
                 lines.push(format!("STATUS={status}"));
                 said = status;
             }
-            if self.watchdog.is_some() && pulse.beats(report.newest, waits, began.elapsed()) {
+            let beats = pulse.beats(report.newest, running);
+            if self.watchdog.is_some() && (beats || holds_out) {
                 lines.push("WATCHDOG=1".to_owned());
             }
             self.tell(&lines);

@@ -124,7 +124,7 @@ async fn the_watchdog_starves_while_audio_stands_still() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relay_that_waits_for_its_origin_is_ready_and_vouched_for_while_it_looks_for_it() {
+async fn a_relay_that_waits_for_its_origin_is_vouched_for_while_it_looks_for_it_and_ready_once_it_is_heard() {
     let folder = tempfile::tempdir().unwrap();
     let (manager, service) = Manager::at_path(&folder, Some(WATCHDOG));
     let health = Health::new();
@@ -138,24 +138,37 @@ async fn a_relay_that_waits_for_its_origin_is_ready_and_vouched_for_while_it_loo
             seconds(1).await;
         }
         let heard = manager.heard();
-        assert_eq!(heard.iter().filter(|line| *line == "READY=1").count(), 1);
-        let fed = heard.iter().filter(|line| *line == "WATCHDOG=1").count();
-        assert!(fed > 590, "through ten minutes without an origin: {fed}");
+        let count = |line: &str| heard.iter().filter(|heard| *heard == line).count();
+        assert_eq!(count("READY=1"), 0);
+        // Through ten minutes without an origin.
+        assert!(count("WATCHDOG=1") > 590, "{heard:?}");
+        assert!(count("EXTEND_TIMEOUT_USEC=60000000") > 590, "{heard:?}");
         // Its stage hangs.
         seconds(20).await;
         manager.heard();
         tokio::time::sleep(WATCHDOG * 3).await;
-        assert_eq!(manager.count("WATCHDOG=1"), 0);
+        let heard = manager.heard();
+        let vouched = ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=60000000"];
+        assert!(!heard.iter().any(|line| vouched.contains(&line.as_str())), "{heard:?}");
         // On air, it is held to what is heard.
         relay.progress();
         health.set_on_air(5);
         seconds(2).await;
-        manager.heard();
+        assert_eq!(manager.count("READY=1"), 1);
         for _ in 0..100 {
             relay.progress();
             seconds(1).await;
         }
         assert_eq!(manager.count("WATCHDOG=1"), 0);
+        // Off it again: it is ready already, and waits.
+        health.set_off_air("waiting for the origin");
+        for _ in 0..10 {
+            relay.progress();
+            seconds(1).await;
+        }
+        let heard = manager.heard();
+        assert!(heard.iter().filter(|line| *line == "WATCHDOG=1").count() >= 9, "{heard:?}");
+        assert!(!heard.iter().any(|line| line.starts_with("EXTEND")), "{heard:?}");
     };
     run(&manager, &service, &health, wait).await;
 }

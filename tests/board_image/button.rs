@@ -1,5 +1,6 @@
 //! The button, pressed from outside: an input line of the machine's GPIO controller, driven through QEMU's qtest socket.
 
+use crate::addition::Addition;
 use crate::board::{Board, Setup};
 use crate::card::{Card, LIGHT};
 use crate::image::image;
@@ -108,4 +109,32 @@ fn the_button_skips_a_track_powers_off_and_resets_the_settings_but_not_the_name(
     assert_eq!(card.read("station.toml"), std::fs::read_to_string(path).ok());
     board.cut();
     card.check();
+}
+
+/// Puts music onto the data partition and asks for a reset of everything; once, as it runs behind the reset too.
+const RESET: &str = "[Unit]
+After=skywave.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'cd /data/skywave/music; [ -e One.wav ] || \
+    { cp /run/reset/One.wav . && sync && touch /run/skywave/requests/reset-all; }'
+";
+
+#[test]
+fn a_reset_of_everything_makes_a_new_station_and_keeps_the_music() {
+    let Some(image) = image() else { return };
+    let started = Card::started(&image);
+    let tone = sines(RATE, 0, 10 * RATE as usize, &[(440.0, 0.3)]);
+    let addition = Addition::default()
+        .file("reset/One.wav", wav(RATE, 1, None, Depth::U8, &tone))
+        .unit("reset.service", RESET);
+    let setup = Setup { addition: Some(addition), ..Setup::default() };
+    let mut board = Board::start(&started.card, &setup);
+    let name = board.wait_for("another station", |board| board.ipns().filter(|name| *name != started.name));
+    board.wait_for("the music of the one before", |board| {
+        (board.json("/health")?["library"]["tracks"] == 1).then_some(())
+    });
+    assert_eq!(board.ipns(), Some(name));
+    board.cut();
+    started.card.check();
 }

@@ -1,4 +1,4 @@
-//! A card: the image and what a board wrote over it; and what the host's own tools say of its file systems.
+//! A card: a copy of the image, with what a board wrote to it; and what the host's own tools say of its file systems.
 
 use crate::board::{Board, Setup, qemu_scripts};
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub struct DataFileSystem {
 pub struct Card {
     folder: tempfile::TempDir,
     pub image: PathBuf,
-    /// What differs from the image; made by the first start.
+    /// What is on it; made of the image by the first start.
     pub state: PathBuf,
 }
 

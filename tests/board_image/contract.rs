@@ -42,7 +42,8 @@ impl Contract {
         }
         let said = board.wait_for("the contract suite's result", |board| {
             let serial = board.serial();
-            serial.contains("test result: ").then_some(serial)
+            // The end of the line that the result begins; it comes word by word.
+            serial.contains("; finished in ").then_some(serial)
         });
         for bench in &self.benches {
             assert!(said.contains(&format!("contract of {bench}")), "{said}");

@@ -1,4 +1,5 @@
-//! A program that crashes again and again: it comes back each time, and its owner finds a report on the card.
+//! When systemd starts the program again: after each crash, whose report its owner finds on the card, and not where a relay
+//! waits for its station.
 
 use crate::addition::Addition;
 use crate::board::{Board, Setup};
@@ -41,4 +42,22 @@ fn a_crash_that_repeats_is_reported_on_the_card_and_the_station_comes_back() {
     assert_eq!(board.wait_for("the station's name", Board::ipns), started.name);
     board.cut();
     started.card.check();
+}
+
+/// A name that nobody signs under.
+const ABSENT: &str = "follow = \"k51qzi5uqu5dj988kw666qd1lzu02142guyfdq0wbqnxdbiybfyfez31h4yknt\"\n";
+/// Less patience than the image's own unit has, so that the test needs less too.
+const IMPATIENT: &str = "[Service]\nTimeoutStartSec=30s\n";
+
+#[test]
+fn a_relay_without_its_station_is_left_to_wait() {
+    let Some(image) = image() else { return };
+    let card = Card::flashed(&image);
+    card.put("station.toml", ABSENT);
+    let addition = Addition::default().file("systemd/system/skywave.service.d/impatient.conf", IMPATIENT);
+    let mut board = Board::start(&card, &Setup { addition: Some(addition), ..Setup::default() });
+    let health = board.wait_for("a program older than a start may be", |board| {
+        board.json("/health").filter(|health| health["uptime_seconds"].as_u64().is_some_and(|age| age > 50))
+    });
+    assert_eq!((&health["status"], &health["on_air"]), (&"off_air".into(), &false.into()), "{health}");
 }

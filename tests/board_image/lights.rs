@@ -23,6 +23,9 @@ const LIGHTS: [&str; 3] = ["power", "network", "on air"];
 enum Shown {
     Dark,
     Steady,
+    /// Lit for a tenth of the time.
+    Heartbeat,
+    /// Lit for more of it.
     Changing,
 }
 
@@ -50,30 +53,29 @@ impl Lights {
         self.pins.map(|pin| word >> pin & 1 == 1)
     }
 
-    /// Each light is lit within the patience, that for the air not before there is something to hear.
+    /// Each light is lit within the patience, and there is something to hear.
     fn come_on(&mut self, board: &mut Board) {
         board.wait_for("the light for power", |_| self.lit()[0].then_some(()));
         board.wait_for("the light for the air", |_| self.lit()[2].then_some(()));
-        // It was lit before this was asked, so it need not be waited for.
-        let newest = board.newest().expect("a playlist, as the light for the air is lit");
-        let segment = board.get(&format!("/live/lofi/{newest}.m4s")).expect("a segment");
-        assert_eq!(segment.status, 200, "segment {newest}");
+        board.wait_on_air();
         board.wait_for("the light for the network", |_| self.lit()[1].then_some(()));
     }
 
     /// What each light does for some seconds.
     fn watch(&mut self, board: &mut Board) -> [Shown; 3] {
-        let (began, mut levels) = (Instant::now(), [[false; 2]; 3]);
+        let (began, mut looks, mut lit) = (Instant::now(), 0, [0; 3]);
         board.wait_for("an end to the watch", |_| {
-            for (seen, lit) in levels.iter_mut().zip(self.lit()) {
-                seen[usize::from(lit)] = true;
+            looks += 1;
+            for (lit, now) in lit.iter_mut().zip(self.lit()) {
+                *lit += u32::from(now);
             }
             (began.elapsed() > WATCH).then_some(())
         });
-        levels.map(|seen| match seen {
-            [true, true] => Shown::Changing,
-            [false, true] => Shown::Steady,
-            _ => Shown::Dark,
+        lit.map(|lit| match lit {
+            0 => Shown::Dark,
+            lit if lit == looks => Shown::Steady,
+            lit if lit * 10 <= looks * 3 => Shown::Heartbeat,
+            _ => Shown::Changing,
         })
     }
 }
@@ -103,7 +105,7 @@ fn the_lights_of_the_virtual_board_show_its_state_and_its_chip_keeps_the_contrac
     let mut lights = Lights { monitor, address: PL061_DATA, pins: pins("dummy-virt") };
     lights.come_on(&mut board);
     // No time server is reached.
-    show(&mut board, &mut lights, [Shown::Steady, Shown::Changing, Shown::Steady]);
+    show(&mut board, &mut lights, [Shown::Steady, Shown::Heartbeat, Shown::Steady]);
     contract.is_kept(&mut board);
 }
 
@@ -123,7 +125,7 @@ fn pi_lights(card: &Card, addition: Option<Addition>) -> Board {
     let mut lights = Lights { monitor, address: GPLEV0, pins: pins("raspberrypi,3-model-b") };
     lights.come_on(&mut board);
     eprintln!("the lights of a Raspberry Pi 3 are lit {:.1?} after power-on", board.since.elapsed());
-    show(&mut board, &mut lights, [Shown::Steady, Shown::Changing, Shown::Changing]);
+    show(&mut board, &mut lights, [Shown::Steady, Shown::Heartbeat, Shown::Heartbeat]);
     board
 }
 

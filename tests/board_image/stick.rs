@@ -2,7 +2,7 @@
 
 use crate::board::{Board, Setup, free_port, qemu_scripts};
 use crate::card::Card;
-use crate::image::image;
+use crate::image::{Place, image};
 use crate::qmp::Qmp;
 use crate::support::checker::source::HttpSource;
 use crate::support::checker::{Checker, Expectations};
@@ -10,8 +10,9 @@ use crate::support::media::{Depth, sines, wav};
 use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// From plugging in to the air: 10 s on a board, and three times that on one that shares two processors with another.
@@ -76,7 +77,20 @@ fn a_stick_is_music_while_it_is_plugged_in_and_no_break_in_the_stream() {
     });
 }
 
-/// `board/qemu/run` by itself, as its owner calls it.
+/// `board/qemu/run` by itself; it ends with the test, and its machine too.
+struct Run {
+    child: Child,
+    _place: Place,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_folder_of_music_is_a_stick_and_sigterm_leaves_nothing_behind() {
     let Some(image) = image() else { return };
@@ -91,8 +105,10 @@ fn a_folder_of_music_is_a_stick_and_sigterm_leaves_nothing_behind() {
     let mut command = Command::new(qemu_scripts().join("run"));
     command.arg("--image").arg(&*image).arg("--music").arg(&music).arg("--monitor").arg(&monitor);
     command.args(["--http", &port.to_string(), "--apart"]).env("TMPDIR", &work);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut said = BufReader::new(child.stdout.take().expect("its words"));
+    let place = Place::take();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn();
+    let mut run = Run { child: child.expect("it starts"), _place: place };
+    let mut said = BufReader::new(run.child.stdout.take().expect("its words"));
     let mut line = String::new();
     said.read_line(&mut line).expect("a line");
     assert!(line.contains(&format!("http://127.0.0.1:{port}/")), "{line}");
@@ -100,9 +116,9 @@ fn a_folder_of_music_is_a_stick_and_sigterm_leaves_nothing_behind() {
     let stick = drives.as_array().expect("drives").iter().find(|drive| drive["device"] == "stick");
     assert_eq!(stick.expect("the stick")["inserted"]["ro"], true, "{drives}");
 
-    let ended = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
-    assert!(ended.success());
-    let ended = child.wait().expect("a child of ours");
+    let told = Command::new("kill").args(["-TERM", &run.child.id().to_string()]).status().expect("kill runs");
+    assert!(told.success());
+    let ended = run.child.wait().expect("a child of ours");
     assert!(ended.success(), "{ended}");
     UnixStream::connect(&monitor).expect_err("no machine is left");
     let left: Vec<_> =
