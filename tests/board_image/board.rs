@@ -86,13 +86,7 @@ impl Board {
 
     /// Cuts the power: nothing gets a chance to write.
     pub fn cut(mut self) {
-        self.kill();
-    }
-
-    fn kill(&mut self) {
-        let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 
     /// What the board has said on its serial line.
@@ -214,7 +208,7 @@ impl Neighbour {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        self.kill();
+        end(&mut self.child);
     }
 }
 
@@ -257,6 +251,13 @@ fn options(command: &mut Command, card: &Card, setup: &Setup, folder: &Path) {
         append = format!("{append} rdinit={}", Addition::INIT);
     }
     command.args(["--append", &append]);
+}
+
+/// Ends the group of a script that was started as one, and the machine that it started.
+pub fn end(script: &mut Child) {
+    let group = format!("-{}", script.id());
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    let _ = script.wait();
 }
 
 /// A port of loopback that nobody listens on now, nor any other board of this process.

@@ -1,6 +1,6 @@
 //! A USB stick with music: plugged in, heard, pulled out.
 
-use crate::board::{Board, Setup, free_port, qemu_scripts};
+use crate::board::{Board, Setup, end, free_port, qemu_scripts};
 use crate::card::Card;
 use crate::image::{Place, image};
 use crate::qmp::Qmp;
@@ -86,9 +86,7 @@ struct Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

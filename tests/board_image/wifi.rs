@@ -6,7 +6,7 @@
 use crate::addition::Addition;
 use crate::board::{Board, Setup};
 use crate::card::Card;
-use crate::image::image;
+use crate::image::{image, is_required};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -86,8 +86,7 @@ fn wifi(password: &str) -> String {
 fn wifi_is_joined_by_wifi_toml_and_what_is_wrong_with_it_is_told_on_the_card() {
     let Some(image) = image() else { return };
     let Some(packages) = packages() else {
-        let required = std::env::var("SKYWAVE_PEERS").is_ok_and(|peers| peers == "required");
-        assert!(!required, "the packages of the image are not in its cache");
+        assert!(!is_required(), "the packages of the image are not in its cache");
         return eprintln!("SKIPPED: the packages of the image are not in its cache: no simulated radios");
     };
     let setup = Setup { addition: Some(radios(&packages)), ..Setup::default() };
